@@ -1,0 +1,123 @@
+"""Everybody who is timed, one small adapter each: the list at the end is the only place that names them all.
+
+An adapter has a name, its number of threads, whether its first call compiles, the relative error it is
+allowed in each dtype, and for every operation a method that takes a problem and returns a call without
+arguments. The call returns what `problems.Truth` holds.
+"""
+
+import numpy as np
+from problems import REG, STEP_SIZE
+
+import spiralnn
+from spiralnn import descent, fused, schedule
+from spiralnn.kernels import reference
+
+
+class Spiralnn:
+    """One of the package's two backends: the functions of a module, a descent loop made of them, and fit."""
+
+    def __init__(self, name, module, loop, backend, n_threads, tolerance):
+        self.name, self.module, self.loop, self.backend = name, module, loop, backend
+        self.n_threads, self.tolerance = n_threads, tolerance
+        self.compiles = backend == "fused"
+        self.threads = n_threads or schedule.available_threads()  # the reference's: those of NumPy's BLAS
+        self.options = {"n_threads": n_threads} if backend == "fused" else {}
+
+    def forward(self, problem):
+        N, K = problem.shape[0], problem.shape[-1]
+        scores = np.empty((N, K), problem.dtype)
+        kernel = getattr(self.module, f"{problem.model}_scores")
+
+        def call():
+            kernel(problem.X, *problem.params, scores, **self.options)
+            return (scores,)
+
+        return call
+
+    def softmax(self, problem):
+        scores = problem.truth.forward[0].astype(problem.dtype)
+        dscores = np.empty_like(scores)
+
+        def call():
+            return self.module.softmax_cross_entropy(scores, problem.y, dscores, **self.options), dscores
+
+        return call
+
+    def backward(self, problem):
+        dscores = problem.truth.softmax[1].astype(problem.dtype)
+        gradients = tuple(np.empty_like(p) for p in problem.params)
+        weights = problem.params[:3] if problem.model == "two_layer" else ()
+        kernel = getattr(self.module, f"{problem.model}_backward")
+
+        def call():
+            kernel(problem.X, *weights, dscores, *gradients, **self.options)
+            return gradients
+
+        return call
+
+    def loss_gradients(self, problem):
+        gradients = tuple(np.empty_like(p) for p in problem.params)
+        kernel = getattr(self.module, f"{problem.model}_loss_gradients")
+
+        def call():
+            loss = kernel(problem.X, problem.y, *problem.params, REG, *gradients, **self.options)
+            return loss, *gradients
+
+        return call
+
+    def step(self, problem, steps):
+        """A descent from the problem's parameters; each call goes on by so many steps. Results: see `losses`."""
+        params = tuple(p.copy() for p in problem.params)
+        run = self.loop(problem.X, problem.y, params, step_size=STEP_SIZE, reg=REG, **self.options)
+
+        def call():
+            run.run(steps)
+            return run
+
+        return call
+
+    def training(self, problem, steps):
+        """A whole fit, checks of the input and all; each call starts afresh. Results: see `losses`."""
+        options = {"step_size": STEP_SIZE, "reg": REG, "max_iter": steps, "init": problem.params}
+        options |= {"n_threads": self.n_threads, "backend": self.backend}
+
+        def call():
+            if problem.model == "linear":
+                estimator = spiralnn.SoftmaxClassifier(**options)
+            else:
+                estimator = spiralnn.TwoLayerNet(hidden_size=problem.shape[2], **options)
+            return estimator.fit(problem.X, problem.y)
+
+        return call
+
+    def losses(self, result):
+        """Losses so far of what a call of step or training returned; apart, so that nobody pays for it on the clock."""
+        return tuple(result.losses if isinstance(result, self.loop) else result.loss_curve_)
+
+
+class PlainLoop:
+    """The case study's loop and nothing else, so that the reference is not slowed by what `Descent` keeps."""
+
+    def __init__(self, X, y, params, *, step_size, reg):
+        self.X, self.y, self.params, self.step_size, self.reg = X, y, params, step_size, reg
+        self.gradients = tuple(np.empty_like(p) for p in params)
+        self.kernel = reference.linear_loss_gradients if len(params) == 2 else reference.two_layer_loss_gradients
+        self.losses = []
+
+    def run(self, n_steps):
+        for _ in range(n_steps):
+            self.losses.append(self.kernel(self.X, self.y, *self.params, self.reg, *self.gradients))
+            for p, dp in zip(self.params, self.gradients, strict=True):
+                p += -self.step_size * dp  # perform a parameter update
+
+
+# looser than the tests, because N goes to 10^6
+FUSED = {"float64": 1e-11, "float32": 1e-4}
+# NumPy adds the columns of dscores one row after the other: in float32, 10^6 rows cost it 5e-3 of db
+PLAIN = {"float64": 1e-11, "float32": 2e-2}
+
+IMPLEMENTATIONS = [
+    Spiralnn("reference", reference, PlainLoop, "reference", None, PLAIN),
+    Spiralnn("fused, 1 thread", fused, descent.Descent, "fused", 1, FUSED),
+    Spiralnn("fused, all threads", fused, descent.Descent, "fused", None, FUSED),
+]

@@ -1,0 +1,101 @@
+"""The softmax linear classifier over a block of rows: scores, softmax cross-entropy and gradients, tile by tile.
+
+    f = x W + b,  L = -log softmax(f)_y                                              (the case study's formulas)
+
+theta (float64) is the flat parameter vector [W (D, Kp) | b (Kp)], every row padded to 16 with zeros.
+"""
+
+import numpy as np
+from numba import njit
+
+from .simd import load, span, store, traced
+from .softmax import add_row_sums, softmax_cross_entropy_tile
+from .tile import (
+    BLOCK,
+    INPUTS,
+    PANEL,
+    add_product_rows,
+    affine_rows,
+    aligned,
+    clear,
+    load_gradients,
+    load_inputs,
+    load_labels,
+    padded,
+    put_rows,
+)
+
+
+def layout(D, H, K):
+    """Parts of theta as (first, rows, row length, used rows, used columns): W, b; weights come first."""
+    Dp, Kp = padded(D, BLOCK), padded(K, 16)
+    return ((0, Dp, Kp, D, K), (Dp * Kp, 1, Kp, 1, K))
+
+
+def workspace(D, H, K, T, dtype):
+    """Arrays one thread needs: sums with the loss behind them, dW, db; packed w, bias; the tile's x, s, labels."""
+    Dp, Kp = padded(D, BLOCK), padded(K, 16)
+    sums = aligned(1, (Dp + 1) * Kp + 16, np.float64)
+    dW, db = sums[0, : Dp * Kp].reshape(Dp, Kp), sums[0, Dp * Kp : -16].reshape(1, Kp)
+    Ks = padded(K, PANEL)
+    shapes = ((Ks // PANEL * D, PANEL), (1, Kp), (min(Dp, INPUTS), T), (Ks, T), (1, T))
+    return (sums, dW, db, *(aligned(rows, columns, dtype) for rows, columns in shapes))
+
+
+@traced
+def _pack(theta, now, D, w, bias):
+    """Weights in panels of PANEL classes and biases, in the dtype of the tile."""
+    Kp = bias.shape[1]
+    for k in span(0, w.shape[0] // D * PANEL, PANEL):
+        for d in span(0, D):
+            store(w, k // PANEL * D + d, 0, load(theta, now, d * Kp + k))
+        store(bias, 0, k, load(theta, now, (D + BLOCK - 1) // BLOCK * BLOCK * Kp + k))
+
+
+@njit(error_model="numpy", inline="always")
+def pack(theta, now, D, H, K, workspace):
+    """Parameters theta[now] into the workspace, once a step."""
+    _pack(theta, now, D, workspace[3], workspace[4])
+
+
+@njit(error_model="numpy", inline="always")
+def block(X, y, start, stop, tile_rows, H, K, workspace):
+    """Loss and gradient sums of rows [start, stop) into the workspace. Twin: reference.linear_loss_gradients."""
+    sums, dW, db, w, bias, x, s, labels = workspace
+    loss = 0.0
+    clear(sums)
+    for row in range(start, stop, tile_rows):
+        rows = tile_rows if row + tile_rows <= stop else stop - row
+        load_labels(y, row, rows, labels)
+        first, last = affine_rows(X, row, rows, w, bias, x, s)
+        loss += softmax_cross_entropy_tile(s, K, labels, rows)
+        add_row_sums(s, K, rows, db)
+        add_product_rows(X, row, rows, first, last, x, s, dW)
+    sums[0, sums.shape[1] - 16] = loss
+
+
+@njit(error_model="numpy", nogil=True)
+def scores_rows(X, start, stop, tile_rows, theta, H, K, workspace, scores):
+    """Rows [start, stop) of scores (N, K). Twin: reference.linear_scores."""
+    sums, dW, db, w, bias, x, s, labels = workspace
+    pack(theta, 0, X.shape[1], H, K, workspace)
+    for row in range(start, stop, tile_rows):
+        rows = tile_rows if row + tile_rows <= stop else stop - row
+        affine_rows(X, row, rows, w, bias, x, s)
+        put_rows(s, row, rows, scores.dtype.type(1), scores)
+
+
+@njit(error_model="numpy", nogil=True)
+def backward_rows(X, dscores, start, stop, tile_rows, theta, H, K, workspace):
+    """Gradient sums of rows [start, stop) into the workspace. Twin: reference.linear_backward."""
+    sums, dW, db, w, bias, x, s, labels = workspace
+    D = X.shape[1]
+    clear(sums)
+    for row in range(start, stop, tile_rows):
+        rows = tile_rows if row + tile_rows <= stop else stop - row
+        load_gradients(dscores, row, rows, s)
+        add_row_sums(s, K, rows, db)
+        last = D
+        first = (D - 1) // INPUTS * INPUTS
+        load_inputs(X, row, rows, first, last, x)
+        add_product_rows(X, row, rows, first, last, x, s, dW)

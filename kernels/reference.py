@@ -1,0 +1,86 @@
+"""The case study in plain NumPy: the text's own formulas, readable beside it.
+
+Every function here has a fused twin of the same name and signature in `fused.py`. Arrays are
+X (N, D), y (N,) integer, W (D, K) or (D, H), b (K,) or (H,), W2 (H, K), b2 (K,); outputs come last and
+are overwritten. The one change to the text: softmax subtracts the row maximum, so that exp cannot overflow.
+"""
+
+import numpy as np
+
+
+def linear_scores(X, W, b, scores):
+    """scores (N, K) = X W + b."""
+    np.dot(X, W, out=scores)
+    scores += b
+
+
+def two_layer_scores(X, W, b, W2, b2, scores):
+    """scores (N, K) = max(0, X W + b) W2 + b2."""
+    hidden_layer = np.maximum(0, np.dot(X, W) + b)  # note, ReLU activation
+    np.dot(hidden_layer, W2, out=scores)
+    scores += b2
+
+
+def softmax_cross_entropy(scores, y, dscores):
+    """Mean cross-entropy loss of scores (N, K), returned; its gradient into dscores (N, K)."""
+    num_examples = scores.shape[0]
+    shifted = scores - np.max(scores, axis=1, keepdims=True)
+    exp_scores = np.exp(shifted)
+    sums = np.sum(exp_scores, axis=1, keepdims=True)
+    rows = np.arange(num_examples)
+    # -log(exp(f_y) / sum) with the division written as a difference, which cannot underflow to log(0)
+    correct_logprobs = np.log(sums[:, 0]) - shifted[rows, y]
+    np.divide(exp_scores, sums, out=dscores)
+    dscores[rows, y] -= 1
+    dscores /= num_examples
+    return float(np.sum(correct_logprobs, dtype=np.float64) / num_examples)
+
+
+def linear_backward(X, dscores, dW, db):
+    """dW (D, K) = X^T dscores, db (K,) = column sums of dscores."""
+    np.dot(X.T, dscores, out=dW)
+    np.sum(dscores, axis=0, out=db)
+
+
+def two_layer_backward(X, W, b, W2, dscores, dW, db, dW2, db2):
+    """Gradients of all four parameters from dscores (N, K); the hidden layer is computed again."""
+    hidden_layer = np.maximum(0, np.dot(X, W) + b)
+    np.dot(hidden_layer.T, dscores, out=dW2)
+    np.sum(dscores, axis=0, out=db2)
+    _backward_hidden(X, hidden_layer, W2, dscores, dW, db)
+
+
+def linear_loss_gradients(X, y, W, b, reg, dW, db):
+    """Loss, returned, and gradients of the linear classifier, with L2 strength reg on W."""
+    scores = np.dot(X, W) + b
+    dscores = np.empty_like(scores)
+    loss = softmax_cross_entropy(scores, y, dscores)
+    linear_backward(X, dscores, dW, db)
+    dW += reg * W  # regularization gradient
+    return loss + 0.5 * reg * _sum_of_squares(W)
+
+
+def two_layer_loss_gradients(X, y, W, b, W2, b2, reg, dW, db, dW2, db2):
+    """Loss, returned, and gradients of the two-layer network, with L2 strength reg on W and W2."""
+    hidden_layer = np.maximum(0, np.dot(X, W) + b)
+    scores = np.dot(hidden_layer, W2) + b2
+    dscores = np.empty_like(scores)
+    loss = softmax_cross_entropy(scores, y, dscores)
+    # backpropagate into W2 and b2, then into the hidden layer, then into W and b
+    np.dot(hidden_layer.T, dscores, out=dW2)
+    np.sum(dscores, axis=0, out=db2)
+    _backward_hidden(X, hidden_layer, W2, dscores, dW, db)
+    dW2 += reg * W2
+    dW += reg * W
+    return loss + 0.5 * reg * (_sum_of_squares(W) + _sum_of_squares(W2))
+
+
+def _backward_hidden(X, hidden_layer, W2, dscores, dW, db):
+    dhidden = np.dot(dscores, W2.T)
+    dhidden[hidden_layer <= 0] = 0  # backprop the ReLU non-linearity
+    np.dot(X.T, dhidden, out=dW)
+    np.sum(dhidden, axis=0, out=db)
+
+
+def _sum_of_squares(W):
+    return float(np.sum(np.square(W, dtype=np.float64)))

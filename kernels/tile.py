@@ -1,0 +1,169 @@
+"""The unit of work: a tile of rows in cache, one vector of rows at a time.
+
+A tile holds its rows transposed, x (D, T): one contiguous run of rows per input, so that a vector holds the same
+input of neighbouring rows and a weight is one number for all of them. Rows are padded to whole vectors with rows
+that get no loss and no gradient: no loop has a tail, and a row's result does not depend on its place in a tile.
+Inputs, hidden units and classes are padded to the register blocks of the loops, with zeros that stay zeros.
+"""
+
+import numpy as np
+from numba import njit
+
+from .simd import (
+    add_to,
+    counting,
+    every,
+    gather,
+    lanes,
+    load,
+    number,
+    span,
+    store,
+    sum_each,
+    traced,
+    var,
+    vectors,
+    where,
+    zeros,
+)
+
+INPUTS = 64  # inputs held at a time: 64 x 256 float64 are 128 KiB, an eighth of a 1 MiB second-level cache
+PANEL = 8  # hidden units (or classes) whose sums stay in registers: enough to hide the latency of a multiply-add
+BLOCK = 4  # inputs by hidden units in add_products: 16 sums and 5 operands fit the 32 registers
+
+
+def padded(n, unit):
+    """n rounded up to a multiple of unit."""
+    return -(-n // unit) * unit
+
+
+def aligned(rows, columns, dtype):
+    """Zeros (rows, columns) on a 64-byte boundary: a vector that straddles two cache lines costs two loads."""
+    size = rows * columns * np.dtype(dtype).itemsize
+    memory = np.zeros(size + 64, np.uint8)
+    first = -memory.ctypes.data % 64
+    return memory[first : first + size].view(dtype).reshape(rows, columns)
+
+
+@traced
+def load_labels(y, start, rows, labels):
+    """Labels of rows [start, start + rows) as floats into labels (1, T); -1 in padding rows."""
+    for t in span(0, rows, lanes(labels)):
+        label = gather(y, start + t, labels, last=start + rows - 1)
+        store(labels, 0, t, where(counting(labels) < number(labels, rows - t), label, -1.0))
+
+
+@traced
+def load_inputs(X, start, rows, first, last, x):
+    """Inputs [first, last) of rows [start, start + rows) of X (N, D), transposed, into x."""
+    L = lanes(x)
+    whole = rows // L * L
+    for t in span(0, whole, L):  # rows outside, inputs inside: a row's cache lines are used up before they go
+        for d in span(first, last):
+            store(x, d - first, t, gather(X, start + t, x, d))
+    for t in span(whole, rows, L):  # the last vector is filled up with the last row
+        for d in span(first, last):
+            store(x, d - first, t, gather(X, start + t, x, d, last=start + rows - 1))
+
+
+@traced
+def load_gradients(dscores, start, rows, s):
+    """Rows [start, start + rows) of dscores (N, K), transposed, into s (K, T); zeros in padding rows."""
+    L = lanes(s)
+    for t in span(0, rows, L):
+        for k in span(0, dscores.shape[1]):
+            value = gather(dscores, start + t, s, k, last=start + rows - 1)
+            store(s, k, t, where(counting(s) < number(s, rows - t), value, 0.0))
+
+
+@traced
+def affine(x, w, first, inputs, bias, z, rows):
+    """z (H, T) = bias + w x over `inputs` inputs, from `first` on, of w (H/8 D, 8): panels of (D, 8)."""
+    _affine(x, w, first, inputs, z, rows, lambda h, t: every(bias, 0, h))
+
+
+@traced
+def add_affine(x, w, first, inputs, z, rows):
+    """z (H, T) += w x over `inputs` inputs, from `first` on, of w (H/8 D, 8); x holds them as rows 0, 1, ..."""
+    _affine(x, w, first, inputs, z, rows, lambda h, t: load(z, h, t))
+
+
+def _affine(x, w, first, inputs, z, rows, begin):
+    L, D = lanes(x), w.shape[0] // (z.shape[0] // PANEL)
+    for t, n in vectors(rows, L, 2):
+        for panel in span(0, z.shape[0] // PANEL):
+            h, row = panel * PANEL, panel * D + first
+            sums = [[var(begin(h + i, t + j * L)) for j in range(n)] for i in range(PANEL)]
+            for d in span(0, inputs):
+                values = [load(x, d, t + j * L) for j in range(n)]
+                for i in range(PANEL):
+                    weight = every(w, row + d, i)
+                    for j in range(n):
+                        sums[i][j] += weight * values[j]
+            for i in range(PANEL):
+                for j in range(n):
+                    store(z, h + i, t + j * L, sums[i][j])
+
+
+@traced
+def add_products(x, dz, rows, first, inputs, dW):
+    """dW (D, H) float64: dW[first + d, h] += sum over rows of x[d] dz[h]; all counts padded to BLOCK."""
+    add_products_of(x, dz, rows, first, inputs, dW, BLOCK, BLOCK, lambda z: z)
+
+
+def add_products_of(x, dz, rows, first, inputs, dW, n_x, n_z, activation):
+    """dW[first + d, h] += sum over rows of x[d] activation(dz[h]), in register blocks of n_x by n_z."""
+    for h in span(0, dz.shape[0], n_z):
+        for d in span(0, inputs, n_x):
+            sums = [[var(zeros(x)) for _ in range(n_z)] for _ in range(n_x)]
+            for t in span(0, rows, lanes(x)):
+                factors = [activation(load(dz, h + j, t)) for j in range(n_z)]
+                for i in range(n_x):
+                    value = load(x, d + i, t)
+                    for j in range(n_z):
+                        sums[i][j] += value * factors[j]
+            for i in range(n_x):
+                add_to(dW, first + d + i, h, sum_each(sums[i]))
+
+
+@njit(error_model="numpy", inline="always")
+def affine_rows(X, row, rows, w, bias, x, z):
+    """z (H, T) = bias + w X^T over all inputs, INPUTS at a time; returns which ones x still holds."""
+    D = X.shape[1]
+    first = 0
+    last = INPUTS if INPUTS < D else D
+    load_inputs(X, row, rows, first, last, x)
+    affine(x, w, first, last, bias, z, rows)
+    while last < D:
+        first = last
+        last = first + INPUTS if first + INPUTS < D else D
+        load_inputs(X, row, rows, first, last, x)
+        add_affine(x, w, first, last - first, z, rows)
+    return first, last
+
+
+@njit(error_model="numpy", inline="always")
+def add_product_rows(X, row, rows, first, last, x, dz, dW):
+    """dW (D, H) += X dz over all inputs, beginning with those that x still holds."""
+    while True:
+        add_products(x, dz, rows, first, last - first, dW)
+        if first == 0:
+            break
+        last = first
+        first = last - INPUTS
+        load_inputs(X, row, rows, first, last, x)
+
+
+@njit(error_model="numpy", inline="always")
+def put_rows(s, start, rows, factor, out):
+    """out[start + t, k] = factor s[k, t] for out (N, K)."""
+    for t in range(rows):
+        for k in range(out.shape[1]):
+            out[start + t, k] = s[k, t] * factor
+
+
+@traced
+def clear(a):
+    """a (1, n) = 0, n a multiple of 16."""
+    for i in span(0, a.shape[1], lanes(a)):
+        store(a, 0, i, zeros(a))

@@ -1,0 +1,42 @@
+"""Block sums along one fixed binary tree, and the step of gradient descent from them.
+
+Which thread computed a block does not change the tree, so the result is the same to the last bit for any number
+of threads. A chunk is a subtree: 2^k consecutive blocks, summed by one thread with a stack of k + 1 partial sums.
+All arrays are float64 and their rows multiples of 8.
+"""
+
+from .simd import add_to, lanes, load, span, store, sum_lanes, traced, var, zeros
+
+
+@traced
+def copy_row(a, i, b, j):
+    """b[j] = a[i]."""
+    for t in span(0, a.shape[1], lanes(a)):
+        store(b, j, t, load(a, i, t))
+
+
+@traced
+def add_row(a, i, j, first, last):
+    """a[j] += a[i] in columns [first, last)."""
+    for t in span(first, last, lanes(a)):
+        add_to(a, j, t, load(a, i, t))
+
+
+@traced
+def sum_of_squares(a, i, last) -> float:
+    """Sum of a[i, :last]^2."""
+    total = var(zeros(a))
+    for t in span(0, last, lanes(a)):
+        value = load(a, i, t)
+        total += value * value
+    return sum_lanes(total)
+
+
+@traced
+def descend(theta, now, then, sums, gradient, first, last, N, reg, step_size):
+    """In columns [first, last): gradient = sums / N + reg theta, and theta[then] = theta[now] - step_size gradient."""
+    for t in span(first, last, lanes(theta)):
+        value = load(theta, now, t)
+        slope = load(sums, 0, t) / N + value * reg
+        store(gradient, 0, t, slope)
+        store(theta, then, t, value - slope * step_size)

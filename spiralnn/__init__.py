@@ -1,0 +1,29 @@
+"""Softmax and two-layer classifiers trained by full-batch gradient descent on fused Numba kernels.
+
+The package runs one case study end to end: spiral data, a linear softmax classifier that cannot separate
+it, and a two-layer network that can.
+"""
+
+from pathlib import Path as _Path
+
+__version__ = "0.1.0"
+
+# The kernels lie at the root of the source tree; an install puts them beside this file. In a tree that is
+# run without being installed, spiralnn.kernels must be found there.
+_root = _Path(__file__).resolve().parent.parent
+if not (_root / "spiralnn" / "kernels").is_dir() and (_root / "kernels" / "__init__.py").is_file():
+    __path__.append(str(_root))
+
+from .data import make_spiral  # noqa: E402
+from .estimators import SoftmaxClassifier, TwoLayerNet  # noqa: E402
+from .model_file import ModelFileError, load  # noqa: E402
+from .objective import loss_and_gradients  # noqa: E402
+
+__all__ = [
+    "ModelFileError",
+    "SoftmaxClassifier",
+    "TwoLayerNet",
+    "load",
+    "loss_and_gradients",
+    "make_spiral",
+]

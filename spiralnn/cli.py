@@ -1,0 +1,327 @@
+"""The command: ``spiralnn train``, ``spiralnn bench``, ``spiralnn info``.
+
+Exit codes: 0 done, 1 failed (one line on stderr says why), 2 wrong usage, 130 interrupted.
+"""
+
+import argparse
+import contextlib
+import importlib.metadata
+import importlib.util
+import math
+import os
+import platform
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any, NoReturn, TextIO
+
+import numpy as np
+
+from . import __version__
+
+# Draws that the published run had consumed between the spiral and the first weights
+_BURNT_DRAWS = 18
+_OPTIONAL_PACKAGES = ("matplotlib", "tqdm", "scipy", "scikit-learn", "pytest-benchmark")
+
+
+class CommandError(Exception):
+    """A failure to tell in one line, with exit code 1."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return the exit code."""
+    arguments = sys.argv[1:] if argv is None else list(argv)
+    try:
+        parser = _build_parser(with_bench=arguments[:1] == ["bench"])
+        args = parser.parse_args(arguments)
+        if args.command is None:
+            parser.print_help()
+            return 0
+        code = args.run(args)
+        sys.stdout.flush()
+        return code
+    except CommandError as error:
+        return _fail(str(error), 1)
+    except MemoryError:
+        return _fail("not enough memory", 1)
+    except KeyboardInterrupt:
+        return _fail("interrupted", 130)
+    except BrokenPipeError:
+        # whoever read our output has gone; keep the interpreter from flushing into the closed pipe
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+def _fail(message: str, code: int) -> int:
+    print(f"spiralnn: {message}", file=sys.stderr)
+    return code
+
+
+class _Parser(argparse.ArgumentParser):
+    """Tells of wrong usage in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: error: {message}\n")
+
+
+def _build_parser(with_bench: bool) -> argparse.ArgumentParser:
+    parser = _Parser(prog="spiralnn", description="The spiral case study on fused Numba kernels.")
+    parser.add_argument("--version", action="version", version=f"spiralnn {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="command")
+
+    train = commands.add_parser("train", help="run the case study: train both models, print their logs, draw figures")
+    _add_train_arguments(train)
+    train.set_defaults(run=_train)
+
+    bench = commands.add_parser("bench", help="time the fused kernels against the NumPy reference")
+    if with_bench:
+        suite = _load_bench()
+        suite.add_arguments(bench)
+        bench.set_defaults(run=suite.run)
+
+    info = commands.add_parser("info", help="print versions, processor, threads and cache folder")
+    info.set_defaults(run=_info)
+    return parser
+
+
+# train
+
+
+def _add_train_arguments(parser: argparse.ArgumentParser) -> None:
+    def add(name: str, *, help: str, **options: Any) -> None:
+        shown = f"{help} (default: %(default)s)" if options.get("default") is not None else help
+        parser.add_argument(name, help=shown, **options)
+
+    add("--n-per-class", type=_integer(1), default=100, metavar="N", help="rows of each class")
+    add("--classes", type=_integer(2), default=3, metavar="K", help="number of classes")
+    add("--hidden", type=_integer(1), default=100, metavar="H", help="hidden units of the network")
+    add("--steps", type=_integer(1), default=10_000, metavar="N", help="steps of the network")
+    add("--linear-steps", type=_integer(1), default=200, metavar="N", help="steps of the linear classifier")
+    add("--step-size", type=_number(), default=1.0, metavar="X", help="length of a step along the gradient")
+    add("--reg", type=_number(0.0), default=1e-3, metavar="X", help="strength of the L2 term")
+    add("--seed", type=_integer(0, 2**32 - 1), default=0, metavar="N", help="random state; 0 gives the published log")
+    add("--dtype", choices=("float64", "float32"), default="float64", help="precision of data and parameters")
+    add("--threads", type=_integer(1), metavar="N", help="threads (default: all that this process may use)")
+    add("--backend", choices=("fused", "reference"), default="fused", help="fused kernels or the NumPy reference")
+    add("--compare", action="store_true", help="train with the other backend too and print the speedup")
+    add("--out", type=Path, default=Path("spiral-out"), metavar="DIR", help="folder for the figures")
+    add("--no-figures", action="store_true", help="draw nothing, write nothing")
+
+
+def _integer(low: int, high: int | None = None) -> Callable[[str], int]:
+    expected = f"an integer, {low} or more" if high is None else f"an integer from {low} to {high}"
+
+    def parse(text: str) -> int:
+        with contextlib.suppress(ValueError):
+            value = int(text)
+            if value >= low and (high is None or value <= high):
+                return value
+        raise argparse.ArgumentTypeError(f"{text!r} given, expected {expected}")
+
+    return parse
+
+
+def _number(low: float = -math.inf) -> Callable[[str], float]:
+    expected = "a finite number" if low == -math.inf else f"a finite number, {low:g} or more"
+
+    def parse(text: str) -> float:
+        with contextlib.suppress(ValueError):
+            value = float(text)
+            if math.isfinite(value) and value >= low:
+                return value
+        raise argparse.ArgumentTypeError(f"{text!r} given, expected {expected}")
+
+    return parse
+
+
+def _train(args: argparse.Namespace) -> int:
+    from .data import make_spiral
+    from .estimators import SoftmaxClassifier, TwoLayerNet
+
+    draw = not args.no_figures
+    if draw:
+        _prepare_folder(args.out)
+        if importlib.util.find_spec("matplotlib") is None:
+            print("spiralnn: no figures without matplotlib: pip install spiralnn[plot]", file=sys.stderr)
+            draw = False
+
+    D, H, K = 2, args.hidden, args.classes
+    random = np.random.RandomState(args.seed)
+    X, y = make_spiral(args.n_per_class, K, random_state=random)
+    X = X.astype(args.dtype, copy=False)
+    random.randn(_BURNT_DRAWS)
+
+    def weights(*shape: int) -> np.ndarray:
+        return (0.01 * random.randn(*shape)).astype(args.dtype, copy=False)
+
+    def zeros(n: int) -> np.ndarray:
+        return np.zeros(n, args.dtype)
+
+    common = {"step_size": args.step_size, "reg": args.reg, "n_threads": args.threads}
+    W = weights(D, K)
+    linear = SoftmaxClassifier(
+        max_iter=args.linear_steps, verbose=max(1, args.linear_steps // 20), init=(W, zeros(K)), **common
+    )
+    W, W2 = weights(D, H), weights(H, K)
+    network = TwoLayerNet(
+        hidden_size=H, max_iter=args.steps, verbose=max(1, args.steps // 10), init=(W, zeros(H), W2, zeros(K)), **common
+    )
+    for name, model in (("linear classifier", linear), (f"two-layer network, {H} hidden units", network)):
+        print(f"{name}: {len(y)} rows, {K} classes, {args.dtype}, {args.backend} backend", flush=True)
+        _train_one(name, model, X, y, args.backend, args.compare)
+    if draw:
+        _draw(args.out, X, y, linear, network)
+    return 0
+
+
+def _train_one(name: str, model: Any, X: np.ndarray, y: np.ndarray, backend: str, compare: bool) -> None:
+    seconds = {backend: _fit(name, model.set_params(backend=backend), X, y)}
+    print(f"training accuracy: {model.score(X, y):.2f}")
+    print(f"training time: {seconds[backend]:.3f} s", flush=True)
+    if compare:
+        other = "reference" if backend == "fused" else "fused"
+        twin = type(model)(**model.get_params()).set_params(backend=other, verbose=0)
+        seconds[other] = _fit(f"{name}, {other} backend", twin, X, y)
+        print(f"training time with the {other} backend: {seconds[other]:.3f} s")
+        print(f"speedup over the NumPy reference: {seconds['reference'] / seconds['fused']:.1f}", flush=True)
+
+
+def _fit(name: str, model: Any, X: np.ndarray, y: np.ndarray) -> float:
+    """Fit model and return the seconds it took, without those of loading or compiling kernels."""
+    try:
+        if model.get_params()["backend"] == "fused":
+            # one silent step brings the kernels in
+            type(model)(**model.get_params()).set_params(max_iter=1, verbose=0).fit(X, y)
+        with _progress_bar(name, model):
+            start = time.perf_counter()
+            model.fit(X, y)
+            return time.perf_counter() - start
+    except (ValueError, ArithmeticError) as error:
+        raise CommandError(str(error)) from error
+
+
+@contextlib.contextmanager
+def _progress_bar(name: str, model: Any) -> Iterator[None]:
+    """Show on a terminal how far fit has come, from its second second on."""
+    if not (sys.stderr.isatty() and sys.stdout.isatty() and importlib.util.find_spec("tqdm")):
+        yield
+        return
+    from tqdm import tqdm
+
+    bar = None
+    start = time.time()
+
+    def show(done: int, total: int) -> None:
+        nonlocal bar
+        if bar is None:
+            if time.time() - start < 1:
+                return
+            bar = tqdm(total=total, desc=name, unit=" steps", smoothing=0, leave=False)
+            bar.start_t = start
+        bar.update(done - bar.n)
+
+    class AboveBar:
+        """Standard output whose lines wipe the bar; its next update puts it back below them."""
+
+        def __init__(self, stream: TextIO) -> None:
+            self.stream = stream
+
+        def write(self, text: str) -> int:
+            if bar is not None:
+                bar.clear()
+            return self.stream.write(text)
+
+        def __getattr__(self, attribute: str) -> Any:
+            return getattr(self.stream, attribute)
+
+    model._progress = show
+    try:
+        with contextlib.redirect_stdout(AboveBar(sys.stdout)):
+            yield
+    finally:
+        model._progress = None
+        if bar is not None:
+            bar.close()
+
+
+def _prepare_folder(folder: Path) -> None:
+    """Create folder and make sure a file can be written in it: better now than after training."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise _unwritable(folder, error) from error
+
+
+def _unwritable(folder: Path, error: OSError) -> CommandError:
+    return CommandError(f"cannot write figures to {str(folder)!r}: {error.strerror or error}")
+
+
+def _draw(folder: Path, X: np.ndarray, y: np.ndarray, linear: Any, network: Any) -> None:
+    from . import plots
+
+    try:
+        plots.draw_data(folder / "spiral.png", X, y)
+        for file, name, model in (
+            ("decision-linear.png", "Linear classifier", linear),
+            ("decision-network.png", "Two-layer network", network),
+        ):
+            title = f"{name}: training accuracy {model.score(X, y):.2f}"
+            plots.draw_decision_regions(folder / file, title, model.predict, X, y)
+        curves = {"linear classifier": linear.loss_curve_, "two-layer network": network.loss_curve_}
+        plots.draw_loss_curves(folder / "loss.png", curves)
+    except OSError as error:
+        raise _unwritable(folder, error) from error
+    if sys.stdout.isatty():
+        print(f"figures: {folder}{os.sep}")
+
+
+# bench
+
+
+def _load_bench() -> ModuleType:
+    """The benchmark suite: it lies in the source tree and is not installed."""
+    path = Path(__file__).resolve().parent.parent / "bench" / "run.py"
+    if not path.is_file():
+        raise CommandError("the benchmark suite is in the source tree: run this command from a clone of it")
+    spec = importlib.util.spec_from_file_location("spiralnn_bench", path)
+    if spec is None or spec.loader is None:
+        raise CommandError(f"cannot load {path}")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+# info
+
+
+def _info(args: argparse.Namespace) -> int:
+    from . import cache, schedule
+
+    lines = {"spiralnn": __version__, "python": platform.python_version()}
+    for package in ("numpy", "numba", "llvmlite", *_OPTIONAL_PACKAGES):
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            lines[package] = importlib.metadata.version(package)
+    lines["system"] = f"{platform.system()} {platform.machine()}"
+    lines["cpu"] = _cpu_name()
+    lines["cores"] = str(os.cpu_count())
+    lines["threads"] = f"{schedule.available_threads()} usable by this process"
+    lines["threading layer"] = "own (Python threads running compiled code; Numba's threading layer is not used)"
+    lines["cache folder"] = cache.folder() or "none (kernels are compiled in every process)"
+    for name, value in lines.items():
+        print(f"{name}: {value}")
+    return 0
+
+
+def _cpu_name() -> str:
+    from llvmlite import binding
+
+    name = platform.processor() or platform.machine()
+    with contextlib.suppress(OSError), open("/proc/cpuinfo", encoding="utf-8", errors="replace") as lines:
+        name = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), name)
+    return f"{name} ({binding.get_host_cpu_name()})"

@@ -1,0 +1,345 @@
+"""Full-batch gradient descent, compiled whole: Python costs nothing at 300 rows, and Ctrl-C works at any number.
+
+`Descent` holds the state of one descent and advances it. The compiled loop runs in slices of about a tenth of a
+second; longer steps are left between blocks when the stop flag is raised.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numba import njit
+
+from .cache import attach
+from .kernels import linear, reference, two_layer
+from .kernels.barrier import meet, read, sync_size
+from .kernels.tile import aligned
+from .kernels.tree import add_row, copy_row, descend, sum_of_squares
+from .schedule import Plan, plan, run_threads, threads_for
+
+SLICE_SECONDS = 0.1
+ASSUMED_FLOPS = 10e9  # a second, for the first slice; the following ones go by what was measured
+PATIENCE = 10  # steps in a row that must gain less than tol before a descent has converged
+
+FEW_INPUT_WIDTH = 4  # up to so many inputs the linear model's tiles are long
+
+RUNNING, DIVERGED, CONVERGED = 0, 1, 2
+
+
+class Shape(NamedTuple):
+    """Sizes of a model for the compiled loop; the first n_weights parameters are weights, the rest biases."""
+
+    H: int
+    K: int
+    n_weights: int
+
+
+def _make_advance(name: str, pack: Any, block: Any) -> Any:
+    """The compiled loop for one family of kernels."""
+
+    @njit(error_model="numpy", nogil=True)
+    def advance(thread, n_threads, sync, X, y, plan, shape, workspace, stack, sums, theta, gradient, losses, status,
+                best, step_size, reg, tol, first, last):  # fmt: skip
+        """Steps [first, last) as seen by one thread: its chunks, then its share of the parameters.
+
+        theta (3, P): step i reads row i % 3 and writes row (i + 1) % 3, so that the parameters before a step that
+        diverges are still there. sums (chunks, P + 16) with the loss at P, gradient (1, P), losses (last - first,).
+        """
+        N, D = X.shape
+        P = theta.shape[1]
+        low = P // 8 * thread // n_threads * 8
+        high = P // 8 * (thread + 1) // n_threads * 8
+        middle = min(max(low, shape.n_weights), high)
+        for step in range(first, last):
+            now = step % 3
+            then = (step + 1) % 3
+            pack(theta, now, D, shape.H, shape.K, workspace)
+            for chunk in range(thread, plan.n_chunks, n_threads):
+                start = chunk * plan.chunk_blocks
+                depth = 0
+                for index in range(start, min(start + plan.chunk_blocks, plan.n_blocks)):
+                    if read(sync, 0) != 0:
+                        return
+                    row = index * plan.block_rows
+                    block(X, y, row, min(row + plan.block_rows, N), plan.tile_rows, shape.H, shape.K, workspace)
+                    copy_row(workspace[0], 0, stack, depth)
+                    depth += 1
+                    count = index - start + 1
+                    while count % 2 == 0:
+                        depth -= 1
+                        add_row(stack, depth, depth - 1, 0, P + 8)
+                        count //= 2
+                while depth > 1:
+                    depth -= 1
+                    add_row(stack, depth, depth - 1, 0, P + 8)
+                copy_row(stack, 0, sums, chunk)
+            if not meet(sync, thread, n_threads, 2 * (step - first) + 1):
+                return
+            width = 1
+            while width < plan.n_chunks:
+                for j in range(0, plan.n_chunks - width, 2 * width):
+                    add_row(sums, j + width, j, low, high)
+                    if thread == 0:
+                        add_row(sums, j + width, j, P, P + 8)
+                width *= 2
+            descend(theta, now, then, sums, gradient, low, middle, np.float64(N), reg, step_size)
+            descend(theta, now, then, sums, gradient, middle, high, np.float64(N), 0.0, step_size)
+            if thread == 0:
+                loss = sums[0, P] / N + 0.5 * reg * sum_of_squares(theta, now, shape.n_weights)
+                losses[step - first] = loss
+                if not np.isfinite(loss):
+                    status[1] = DIVERGED
+                else:
+                    status[0] = step + 1
+                    best[1] = 0.0 if loss < best[0] - tol else best[1] + 1.0
+                    best[0] = min(loss, best[0])
+                    if best[1] >= PATIENCE and tol >= 0.0:
+                        status[1] = CONVERGED
+            if not meet(sync, thread, n_threads, 2 * (step - first) + 2):
+                return
+            if read(status, 1) != RUNNING:
+                return
+
+    advance.py_func.kernel_name = name
+    return attach(advance)
+
+
+class Family(NamedTuple):
+    """The kernels that serve a range of shapes."""
+
+    name: str
+    layout: Callable[[int, int, int], tuple[tuple[int, ...], ...]]
+    workspace: Callable[..., tuple[np.ndarray, ...]]
+    advance: Any
+
+
+LINEAR = Family("linear", linear.layout, linear.workspace, _make_advance("linear", linear.pack, linear.block))
+GENERAL = Family(
+    "two_layer_general",
+    two_layer.layout,
+    two_layer.general_workspace,
+    _make_advance("two_layer_general", two_layer.general_pack, two_layer.general_block),
+)
+FEW_INPUTS = Family(
+    "two_layer_few_inputs",
+    two_layer.layout,
+    two_layer.few_workspace,
+    _make_advance("two_layer_few_inputs", two_layer.few_pack, two_layer.few_block),
+)
+
+
+def family_for(D: int, H: int, K: int) -> Family:
+    """The kernels for a shape (H = 0: the linear model). The one place where this is decided.
+
+    With two inputs a hidden value costs two multiply-adds: computing it again beats keeping it, and the gradients
+    follow from six sums a unit. Measured at (30 000, 2, 100, 3) float64: 0.94 of the multiply-add rate, the
+    general kernels 0.41. Beyond two inputs or three classes the number of sums grows and the general ones win.
+    """
+    if H == 0:
+        return LINEAR
+    return FEW_INPUTS if D <= 2 and K <= 3 else GENERAL
+
+
+def flatten(params: Sequence[np.ndarray], layout: Sequence[tuple[int, ...]]) -> np.ndarray:
+    """(W, b) or (W, b, W2, b2) as the flat vector of a layout."""
+    parts = params if len(params) == 2 else (params[0], params[2].T, params[1], params[3])
+    first, rows, length, _, _ = layout[-1]
+    theta = np.zeros(first + rows * length)
+    for part, (first, rows, length, used_rows, used_columns) in zip(parts, layout, strict=True):
+        block = theta[first : first + rows * length].reshape(rows, length)
+        block[:used_rows, :used_columns] = np.reshape(part, (used_rows, used_columns))
+    return theta
+
+
+def unflatten(theta: np.ndarray, layout: Sequence[tuple[int, ...]], dtype: Any) -> tuple[np.ndarray, ...]:
+    """(W, b) or (W, b, W2, b2), copied from the flat vector of a layout."""
+    parts = [
+        theta[first : first + rows * length].reshape(rows, length)[:used_rows, :used_columns].astype(dtype)
+        for first, rows, length, used_rows, used_columns in layout
+    ]
+    if len(parts) == 2:
+        return parts[0], parts[1][0]
+    return parts[0], parts[2][0], np.ascontiguousarray(parts[1].T), parts[3][0]
+
+
+def step_flops(N: int, D: int, H: int, K: int) -> float:
+    """Multiplications and additions of one step: H (4 D + 6 K) a row, 4 D K for the linear model."""
+    return float(N) * (H * (4 * D + 6 * K) if H else 4 * D * K + 60 * K)
+
+
+class Descent:
+    """One gradient descent: data, parameters, and the losses so far.
+
+    X (N, D) float32 or float64, C-contiguous and finite; y (N,) labels in [0, K), see `validation.label_view`;
+    params (W, b) or (W, b, W2, b2). Nothing is checked here.
+    """
+
+    def __init__(
+        self,
+        X: np.ndarray,
+        y: np.ndarray,
+        params: Sequence[np.ndarray],
+        *,
+        step_size: float,
+        reg: float,
+        tol: float | None = None,
+        n_threads: int | None = None,
+        backend: str = "fused",
+    ) -> None:
+        self.X, self.y = X, y
+        self.step_size, self.reg, self.tol = float(step_size), float(reg), tol
+        self.N, self.D = X.shape
+        self.H = params[0].shape[1] if len(params) == 4 else 0
+        self.K = params[-1].size
+        self.n_steps = 0
+        self.status = RUNNING
+        self._losses: list[np.ndarray] = []
+        self._best = np.array([np.inf, 0.0])
+        self._family = family_for(self.D, self.H, self.K)
+        self._layout = self._family.layout(self.D, self.H, self.K)
+        start = flatten(params, self._layout)
+        self._theta = aligned(3, start.size, np.float64)
+        self._theta[0] = start
+        self._seconds_per_step: float | None = None
+        self._run_slice: Callable[[int], None]
+        if backend == "reference":
+            self.n_threads = 1
+            self._labels = y.astype(np.intp)
+            self._run_slice = self._reference_slice
+        else:
+            self._prepare(n_threads)
+            self._run_slice = self._fused_slice
+
+    def _prepare(self, n_threads: int | None) -> None:
+        """Everything the compiled loop writes to, allocated once."""
+        N, D, H, K = self.N, self.D, self.H, self.K
+        few_inputs = self._family is FEW_INPUTS or (H == 0 and D <= FEW_INPUT_WIDTH)
+        self._plan: Plan = plan(N, H, few_inputs, self.X.itemsize)
+        self.n_threads = threads_for(step_flops(N, D, H, K), self._plan.n_chunks, n_threads)
+        P = self._theta.shape[1]
+        self._shape = Shape(H, K, self._layout[-2][0] if H else self._layout[-1][0])
+        levels = self._plan.chunk_blocks.bit_length() + 1
+        self._workspaces = [
+            (self._family.workspace(D, H, K, self._plan.tile_rows, self.X.dtype), aligned(levels, P + 16, np.float64))
+            for _ in range(self.n_threads)
+        ]
+        self._sums = aligned(self._plan.n_chunks, P + 16, np.float64)
+        self._sync = np.zeros(sync_size(self.n_threads), np.int64)
+        self._gradient = aligned(1, P, np.float64)
+
+    @property
+    def losses(self) -> np.ndarray:
+        """Loss before each step so far, float64 (n_steps,)."""
+        self._losses = [np.concatenate(self._losses)] if self._losses else []
+        return self._losses[0] if self._losses else np.zeros(0)
+
+    @property
+    def params(self) -> tuple[np.ndarray, ...]:
+        """Copies of the parameters after the steps so far."""
+        return unflatten(self._theta[self.n_steps % 3], self._layout, self.X.dtype)
+
+    @property
+    def gradients(self) -> tuple[np.ndarray, ...]:
+        """Gradients of the last step, as of params."""
+        return unflatten(self._gradient[0], self._layout, self.X.dtype)
+
+    def run(
+        self, n_steps: int, on_slice: Callable[["Descent"], object] | None = None, slice_steps: int | None = None
+    ) -> int:
+        """Up to n_steps further steps; returns how many were done.
+
+        on_slice is called with the descent after every slice and stops it by returning something true; slice_steps
+        bounds a slice. Ends early when the loss has converged (tol) or is not finite: see `status`. KeyboardInterrupt
+        leaves the state after the last whole step.
+        """
+        first = self.n_steps
+        goal = first + n_steps
+        while self.n_steps < goal and self.status == RUNNING:
+            seconds = self._seconds_per_step or step_flops(self.N, self.D, self.H, self.K) / ASSUMED_FLOPS
+            steps = max(1, min(goal - self.n_steps, int(SLICE_SECONDS / max(seconds, 1e-9)), slice_steps or goal))
+            before, start = self.n_steps, time.perf_counter()
+            self._run_slice(steps)
+            if self.n_steps > before:
+                self._seconds_per_step = (time.perf_counter() - start) / (self.n_steps - before)
+            if on_slice is not None and on_slice(self):
+                break
+        return self.n_steps - first
+
+    def evaluate(self) -> float:
+        """Loss of the parameters as they are, not finite if that is what it is; sets `gradients`, changes nothing."""
+        losses = np.empty(1)
+        self._run(0, 1, losses, np.array([0, RUNNING]))
+        return float(losses[0])
+
+    def _fused_slice(self, steps: int) -> None:
+        losses = np.empty(steps)
+        status = np.array([self.n_steps, RUNNING])
+        try:
+            self._run(self.n_steps, self.n_steps + steps, losses, status)
+        finally:
+            self._close_slice(int(status[0]), int(status[1]), losses)
+
+    def _run(self, first: int, last: int, losses: np.ndarray, status: np.ndarray) -> None:
+        """Steps [first, last) of the compiled loop."""
+        self._sync[:] = 0
+
+        def advance(thread: int) -> None:
+            workspace, stack = self._workspaces[thread]
+            self._family.advance(
+                thread, self.n_threads, self._sync, self.X, self.y, self._plan, self._shape, workspace, stack,
+                self._sums, self._theta, self._gradient, losses, status, self._best, self.step_size, self.reg,
+                -1.0 if self.tol is None else self.tol, first, last,
+            )  # fmt: skip
+
+        # what may last longer than Ctrl-C may wait runs in threads, which the stop flag ends between blocks
+        seconds = self._seconds_per_step or step_flops(self.N, self.D, self.H, self.K) / ASSUMED_FLOPS
+        if self.n_threads == 1 and seconds * (last - first) < 2 * SLICE_SECONDS:
+            advance(0)
+        else:
+            run_threads(advance, self.n_threads, self._sync)
+
+    def _close_slice(self, n_steps: int, status: int, losses: np.ndarray) -> None:
+        """Take over what a slice has done: n_steps whole steps in all."""
+        done = n_steps - self.n_steps
+        finite = bool(np.isfinite(self._theta[n_steps % 3]).all())
+        if status == DIVERGED or not finite:
+            # losses up to step n_steps - 1 are finite; so are the parameters that the last of them came from
+            self.status = DIVERGED
+            self.diverged_at = n_steps if finite else n_steps
+            if n_steps > 0:
+                n_steps, done = n_steps - 1, done - 1
+        else:
+            self.status = status
+        if done >= 0:
+            self._losses.append(losses[:done].copy())
+        else:  # the step to take back was the last one of the slice before
+            self._losses = [self.losses[:done]]
+        self.n_steps = n_steps
+
+    def _reference_slice(self, steps: int) -> None:
+        """The case study's loop on the reference kernels."""
+        losses = np.empty(steps)
+        first, n_steps, status = self.n_steps, self.n_steps, RUNNING
+        params = self.params
+        gradients = tuple(np.empty_like(p) for p in params)
+        kernel = reference.two_layer_loss_gradients if self.H else reference.linear_loss_gradients
+        try:
+            for i in range(steps):
+                loss = kernel(self.X, self._labels, *params, self.reg, *gradients)
+                losses[i] = loss
+                if not np.isfinite(loss):
+                    status = DIVERGED
+                    break
+                for p, dp in zip(params, gradients, strict=True):
+                    p += -self.step_size * dp  # perform a parameter update
+                self._theta[(n_steps + 1) % 3] = flatten(params, self._layout)
+                n_steps += 1
+                self._best[1] = 0.0 if loss < self._best[0] - (self.tol or 0.0) else self._best[1] + 1.0
+                self._best[0] = min(loss, self._best[0])
+                if self.tol is not None and self._best[1] >= PATIENCE:
+                    status = CONVERGED
+                    break
+        finally:
+            self._close_slice(n_steps, status, losses)
+        assert self.n_steps >= first - 1

@@ -1,0 +1,520 @@
+"""The two estimators: check, allocate, call. Duck-typed for scikit-learn, which is never imported from here."""
+
+import inspect
+import math
+import sys
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from . import fused
+from .descent import CONVERGED, DIVERGED, Descent
+from .kernels import reference
+from .validation import (
+    class_labels,
+    feature_matrix,
+    finite_number,
+    parameter_arrays,
+    thread_count,
+    whole_number,
+)
+
+BACKENDS = ("fused", "reference")
+PREDICT_ROWS = 1 << 14  # rows whose scores are held at a time where only their largest is wanted
+
+
+class NotFittedError(ValueError, AttributeError):
+    """The estimator has no fitted parameters yet."""
+
+
+def _not_fitted(estimator: Any) -> Exception:
+    """scikit-learn's own exception where scikit-learn is loaded, so that its users' handlers catch it."""
+    module = sys.modules.get("sklearn.exceptions")
+    kind = module.NotFittedError if module else NotFittedError
+    return kind(f"This {type(estimator).__name__} instance is not fitted yet. Call 'fit' first.")
+
+
+class _Classifier:
+    """What both classifiers share. A subclass says which parameters it has and how they are drawn."""
+
+    _estimator_type = "classifier"
+    _progress: Callable[[int, int], None] | None = None
+
+    # Set by each subclass's own __init__, which scikit-learn wants to see spelled out.
+    step_size: float
+    reg: float
+    max_iter: int
+    random_state: Any
+    init_scale: float
+    init: Sequence[Any] | None
+    n_threads: int | None
+    verbose: int
+    warm_start: bool
+    tol: float | None
+    callback: Callable[[int, float, Any], Any] | None
+    backend: str
+
+    # ------------------------------------------------------------------------------------------- parameters
+
+    @classmethod
+    def _parameter_names(cls) -> list[str]:
+        return sorted(name for name in inspect.signature(cls.__init__).parameters if name != "self")
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """Constructor arguments by name; deep is accepted for scikit-learn and changes nothing."""
+        return {name: getattr(self, name) for name in self._parameter_names()}
+
+    def set_params(self, **params: Any) -> Any:
+        """Set constructor arguments by name; ValueError for an unknown one."""
+        for name, value in params.items():
+            if name not in self._parameter_names():
+                raise ValueError(
+                    f"Invalid parameter {name!r} for estimator {type(self).__name__}. "
+                    f"Valid parameters are: {self._parameter_names()!r}."
+                )
+            setattr(self, name, value)
+        return self
+
+    def __repr__(self) -> str:
+        defaults = {n: p.default for n, p in inspect.signature(type(self).__init__).parameters.items()}
+        changed = (f"{n}={v!r}" for n, v in self.get_params().items() if not _same(v, defaults[n]))
+        return f"{type(self).__name__}({', '.join(changed)})"
+
+    def __sklearn_tags__(self) -> Any:
+        from sklearn.utils import ClassifierTags, InputTags, Tags, TargetTags
+
+        return Tags(
+            estimator_type="classifier",
+            target_tags=TargetTags(required=True),
+            classifier_tags=ClassifierTags(),
+            input_tags=InputTags(),
+        )
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "coefs_")
+
+    # -------------------------------------------------------------------------------------------------- fit
+
+    def fit(self, X: Any, y: Any) -> Any:
+        """Train by full-batch gradient descent.
+
+        Parameters
+        ----------
+        X : array (N, D)
+            Finite numbers. float32 is computed in float32 and stays float32, every other real dtype in float64.
+        y : array (N,)
+            Class labels of any one sortable kind, at least two different ones.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError, TypeError
+            A constructor argument, X or y is not what it must be; before any kernel runs and any fitted state changes.
+        FloatingPointError
+            The loss became NaN or infinite; the message names the step. The fitted attributes then hold the last
+            parameters with a finite loss.
+        KeyboardInterrupt
+            Within half a second of Ctrl-C. The fitted attributes hold the state after the last whole step.
+        """
+        settings = self._checked_settings()
+        matrix = feature_matrix(X)
+        classes, labels = class_labels(y, matrix.shape[0])
+        if len(classes) < 2:
+            raise ValueError(f"y holds {len(classes)} class ({classes[0]!r}), expected at least 2 classes")
+        D, K = matrix.shape[1], len(classes)
+        params = self._starting_parameters(D, K, matrix.dtype, classes)
+        descent = Descent(
+            matrix,
+            labels,
+            params,
+            step_size=settings["step_size"],
+            reg=settings["reg"],
+            tol=settings["tol"],
+            n_threads=settings["n_threads"],
+            backend=self.backend,
+        )
+        self.classes_, self.n_features_in_ = classes, D
+        names = _column_names(X)
+        if names is not None:
+            self.feature_names_in_ = names
+        elif hasattr(self, "feature_names_in_"):
+            del self.feature_names_in_
+        try:
+            descent.run(
+                settings["max_iter"],
+                _Watcher(self, descent, settings["max_iter"]),
+                slice_steps=1 if self.callback is not None else None,
+            )
+        finally:
+            self._take_over(descent)
+        if descent.status == DIVERGED:
+            raise FloatingPointError(
+                f"the loss was no longer finite at step {descent.diverged_at}, with step_size={self.step_size!r}: "
+                f"the model keeps its parameters after {descent.n_steps} steps. Try a smaller step_size, or scale X"
+            )
+        self.converged_ = descent.status == CONVERGED
+        return self
+
+    def _checked_settings(self) -> dict[str, Any]:
+        """The constructor arguments that a fit needs, checked."""
+        if self.backend not in BACKENDS:
+            raise ValueError(f"backend is {self.backend!r}, expected one of {', '.join(map(repr, BACKENDS))}")
+        if self.callback is not None and not callable(self.callback):
+            raise TypeError(f"callback is {self.callback!r}, expected a function of (step, loss, model) or None")
+        if isinstance(self.verbose, bool | np.bool_):
+            verbose = int(self.verbose)
+        else:
+            verbose = whole_number("verbose", self.verbose, 0)
+        finite_number("init_scale", self.init_scale, minimum=0.0)
+        return {
+            "step_size": finite_number("step_size", self.step_size),
+            "reg": finite_number("reg", self.reg, minimum=0.0),
+            "max_iter": whole_number("max_iter", self.max_iter, 1),
+            "n_threads": thread_count(self.n_threads),
+            "tol": None if self.tol is None else finite_number("tol", self.tol, minimum=0.0),
+            "verbose": verbose,
+        }
+
+    def _starting_parameters(self, D: int, K: int, dtype: Any, classes: np.ndarray) -> tuple[np.ndarray, ...]:
+        """Fitted ones (warm_start), explicit ones (init), or random weights and zero biases."""
+        shapes = self._shapes(D, K)
+        if self.warm_start and hasattr(self, "coefs_"):
+            if not np.array_equal(self.classes_, classes):
+                raise ValueError(f"y holds classes {classes!r}, but warm_start continues from {self.classes_!r}")
+            fitted = [a for pair in zip(self.coefs_, self.intercepts_, strict=True) for a in pair]
+            return self._fitting("the fitted model", fitted, shapes, D, dtype, K)
+        if self.init is not None:
+            return self._fitting("init", self.init, shapes, D, dtype, K)
+        draws = random_numbers(self.random_state)
+        return tuple(
+            (self.init_scale * draws.randn(*shape) if len(shape) == 2 else np.zeros(shape)).astype(dtype)
+            for shape in shapes
+        )
+
+    @staticmethod
+    def _fitting(
+        name: str, params: Sequence[Any], shapes: Sequence[tuple[int, ...]], D: int, dtype: Any, K: int
+    ) -> tuple[np.ndarray, ...]:
+        if isinstance(params, Sequence) and len(params) != len(shapes):
+            raise ValueError(f"{name} holds {len(params)} arrays, expected {len(shapes)}")
+        n_hidden = shapes[0][1] if len(shapes) == 4 else None
+        return parameter_arrays(name, params, D, dtype, n_hidden=n_hidden, K=K)
+
+    def _shapes(self, D: int, K: int) -> tuple[tuple[int, ...], ...]:
+        raise NotImplementedError
+
+    def _take_over(self, descent: Descent) -> None:
+        """The state of a descent as fitted attributes."""
+        params = descent.params
+        self.coefs_ = list(params[0::2])
+        self.intercepts_ = list(params[1::2])
+        self.loss_curve_ = [float(loss) for loss in descent.losses]
+        self.loss_ = self.loss_curve_[-1] if self.loss_curve_ else math.nan
+        self.n_iter_ = descent.n_steps
+
+    # ---------------------------------------------------------------------------------------------- predict
+
+    def _params(self) -> list[np.ndarray]:
+        if not hasattr(self, "coefs_"):
+            raise _not_fitted(self)
+        return [a for pair in zip(self.coefs_, self.intercepts_, strict=True) for a in pair]
+
+    def _checked_features(self, X: Any) -> np.ndarray:
+        params = self._params()
+        self._check_column_names(X)
+        matrix = feature_matrix(X, n_features=self.n_features_in_)
+        # computed in the model's own dtype, so that a float64 model does not lose digits to float32 rows
+        dtype = np.result_type(params[0].dtype, matrix.dtype)
+        return matrix if matrix.dtype == dtype else matrix.astype(dtype)
+
+    def _check_column_names(self, X: Any) -> None:
+        names = _column_names(X)
+        known = getattr(self, "feature_names_in_", None)
+        if names is not None and known is not None and not np.array_equal(names, known):
+            unseen = sorted(set(names) - set(known))
+            missing = sorted(set(known) - set(names))
+            message = "The feature names should match those that were passed during fit.\n"
+            if unseen:
+                message += "Feature names unseen at fit time:\n" + "".join(f"- {n}\n" for n in unseen)
+            if missing:
+                message += "Feature names seen at fit time, yet now missing:\n" + "".join(f"- {n}\n" for n in missing)
+            if not unseen and not missing:
+                message += "Feature names must be in the same order as they were in fit.\n"
+            raise ValueError(message)
+
+    def _scores(self, matrix: np.ndarray) -> np.ndarray:
+        params = [np.ascontiguousarray(p, matrix.dtype) for p in self._params()]
+        scores = np.empty((matrix.shape[0], len(self.classes_)), matrix.dtype)
+        if self.backend == "reference":
+            (reference.linear_scores if len(params) == 2 else reference.two_layer_scores)(matrix, *params, scores)
+        else:
+            kernel: Any = fused.linear_scores if len(params) == 2 else fused.two_layer_scores
+            kernel(matrix, *params, scores, n_threads=thread_count(self.n_threads))
+        return scores
+
+    def decision_function(self, X: Any) -> np.ndarray:
+        """Class scores (N, K), before softmax, in the order of `classes_`."""
+        return self._scores(self._checked_features(X))
+
+    def predict(self, X: Any) -> np.ndarray:
+        """The class of the largest score of each row, from `classes_`; shape (N,)."""
+        matrix = self._checked_features(X)
+        best = np.empty(matrix.shape[0], np.intp)
+        rows = PREDICT_ROWS * max(1, self.n_threads or 1) * 8
+        for start in range(0, len(best), rows):  # scores of all rows at once would need N x K numbers
+            part = slice(start, start + rows)
+            best[part] = self._scores(matrix[part]).argmax(axis=1)
+        return self.classes_[best]
+
+    def predict_log_proba(self, X: Any) -> np.ndarray:
+        """Logarithms of the class probabilities (N, K), without underflow."""
+        scores = self.decision_function(X)
+        scores -= scores.max(axis=1, keepdims=True)
+        scores -= np.log(np.exp(scores).sum(axis=1, keepdims=True))
+        return scores
+
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """Class probabilities (N, K): softmax of the scores."""
+        return np.exp(self.predict_log_proba(X))
+
+    def score(self, X: Any, y: Any) -> float:
+        """Share of rows whose class is predicted right."""
+        return float(np.mean(self.predict(X) == np.asarray(y)))
+
+    def save(self, path: Any) -> None:
+        """Write the fitted model to a file that `spiralnn.load` reads; see `spiralnn.model_file`."""
+        from .model_file import save
+
+        self._params()
+        save(self, path)
+
+
+class SoftmaxClassifier(_Classifier):
+    """Linear classifier with softmax cross-entropy loss, trained by full-batch gradient descent.
+
+    Minimises 1/N sum_i -log softmax(x_i W + b)[y_i] + reg/2 |W|^2, as the case study does.
+
+    Parameters
+    ----------
+    step_size : float, default 1.0
+        Length of a step along the negative gradient.
+    reg : float, default 1e-3
+        L2 strength on W, at least 0. scikit-learn's LogisticRegression has C = 1 / (reg N).
+    max_iter : int, default 200
+        Number of steps, at least 1.
+    random_state : int, RandomState or None
+        Where starting weights are drawn from: W with randn.
+    init_scale : float, default 0.01
+        Factor on the drawn weights; biases start at 0.
+    init : (W, b) or None
+        Explicit starting parameters of shapes (D, K), (K,), instead of drawn ones.
+    n_threads : int or None
+        None: all CPUs this process may use, as far as they pay. Results do not depend on it, to the last bit.
+    verbose : int, default 0
+        k: print the loss every k steps.
+    warm_start : bool, default False
+        Start from the parameters of the previous fit.
+    tol : float or None
+        Stop once 10 steps in a row have not lowered the loss by at least tol. None: never.
+    callback : function (step, loss, model) or None
+        Called after every step with its number, the loss before it and this estimator; something true stops.
+    backend : {"fused", "reference"}
+        The fused kernels, or the case study's NumPy.
+
+    Attributes
+    ----------
+    classes_ : array (K,)
+        The distinct labels, sorted.
+    n_features_in_ : int
+        D.
+    feature_names_in_ : array (D,)
+        Column names, when X had some.
+    coefs_ : list of one array (D, K)
+    intercepts_ : list of one array (K,)
+    loss_curve_ : list of float
+        Loss before each step.
+    loss_ : float
+        The last of them.
+    n_iter_ : int
+        Steps done.
+    converged_ : bool
+        Whether tol ended the fit.
+    """
+
+    def __init__(
+        self,
+        *,
+        step_size: float = 1.0,
+        reg: float = 1e-3,
+        max_iter: int = 200,
+        random_state: Any = None,
+        init_scale: float = 0.01,
+        init: Sequence[Any] | None = None,
+        n_threads: int | None = None,
+        verbose: int = 0,
+        warm_start: bool = False,
+        tol: float | None = None,
+        callback: Callable[[int, float, Any], Any] | None = None,
+        backend: str = "fused",
+    ) -> None:
+        self.step_size = step_size
+        self.reg = reg
+        self.max_iter = max_iter
+        self.random_state = random_state
+        self.init_scale = init_scale
+        self.init = init
+        self.n_threads = n_threads
+        self.verbose = verbose
+        self.warm_start = warm_start
+        self.tol = tol
+        self.callback = callback
+        self.backend = backend
+
+    def _shapes(self, D: int, K: int) -> tuple[tuple[int, ...], ...]:
+        return (D, K), (K,)
+
+
+class TwoLayerNet(_Classifier):
+    """Network with one hidden ReLU layer and softmax cross-entropy loss, trained by full-batch gradient descent.
+
+    Minimises 1/N sum_i -log softmax(max(0, x_i W + b) W2 + b2)[y_i] + reg/2 (|W|^2 + |W2|^2), as the case study does.
+
+    Parameters
+    ----------
+    hidden_size : int, default 100
+        Hidden units H, at least 1.
+    step_size : float, default 1.0
+        Length of a step along the negative gradient.
+    reg : float, default 1e-3
+        L2 strength on W and W2, at least 0. scikit-learn's MLPClassifier has alpha = reg N.
+    max_iter : int, default 10000
+        Number of steps, at least 1.
+    random_state : int, RandomState or None
+        Where starting weights are drawn from: W, then W2, with randn.
+    init_scale : float, default 0.01
+        Factor on the drawn weights; biases start at 0.
+    init : (W, b, W2, b2) or None
+        Explicit starting parameters of shapes (D, H), (H,), (H, K), (K,), instead of drawn ones.
+    n_threads : int or None
+        None: all CPUs this process may use, as far as they pay. Results do not depend on it, to the last bit.
+    verbose : int, default 0
+        k: print the loss every k steps.
+    warm_start : bool, default False
+        Start from the parameters of the previous fit.
+    tol : float or None
+        Stop once 10 steps in a row have not lowered the loss by at least tol. None: never.
+    callback : function (step, loss, model) or None
+        Called after every step with its number, the loss before it and this estimator; something true stops.
+    backend : {"fused", "reference"}
+        The fused kernels, or the case study's NumPy.
+
+    Attributes
+    ----------
+    classes_ : array (K,)
+        The distinct labels, sorted.
+    n_features_in_ : int
+        D.
+    feature_names_in_ : array (D,)
+        Column names, when X had some.
+    coefs_ : list of arrays (D, H), (H, K)
+    intercepts_ : list of arrays (H,), (K,)
+    loss_curve_ : list of float
+        Loss before each step.
+    loss_ : float
+        The last of them.
+    n_iter_ : int
+        Steps done.
+    converged_ : bool
+        Whether tol ended the fit.
+    """
+
+    def __init__(
+        self,
+        *,
+        hidden_size: int = 100,
+        step_size: float = 1.0,
+        reg: float = 1e-3,
+        max_iter: int = 10_000,
+        random_state: Any = None,
+        init_scale: float = 0.01,
+        init: Sequence[Any] | None = None,
+        n_threads: int | None = None,
+        verbose: int = 0,
+        warm_start: bool = False,
+        tol: float | None = None,
+        callback: Callable[[int, float, Any], Any] | None = None,
+        backend: str = "fused",
+    ) -> None:
+        self.hidden_size = hidden_size
+        self.step_size = step_size
+        self.reg = reg
+        self.max_iter = max_iter
+        self.random_state = random_state
+        self.init_scale = init_scale
+        self.init = init
+        self.n_threads = n_threads
+        self.verbose = verbose
+        self.warm_start = warm_start
+        self.tol = tol
+        self.callback = callback
+        self.backend = backend
+
+    def _checked_settings(self) -> dict[str, Any]:
+        return {**super()._checked_settings(), "hidden_size": whole_number("hidden_size", self.hidden_size, 1)}
+
+    def _shapes(self, D: int, K: int) -> tuple[tuple[int, ...], ...]:
+        H = int(self.hidden_size)
+        return (D, H), (H,), (H, K), (K,)
+
+
+class _Watcher:
+    """What happens between slices of a descent: log lines, progress, the user's callback."""
+
+    def __init__(self, model: _Classifier, descent: Descent, max_iter: int) -> None:
+        self.model, self.max_iter = model, max_iter
+        self.printed = 0
+        self.last_progress = 0.0
+
+    def __call__(self, descent: Descent) -> Any:
+        every = int(self.model.verbose)
+        if every:
+            losses = descent.losses
+            for step in range(self.printed, descent.n_steps):
+                if step % every == 0:
+                    print(f"iteration {step}: loss {losses[step]:f}", flush=True)
+            self.printed = descent.n_steps
+        if self.model._progress is not None and time.monotonic() - self.last_progress > 0.1:
+            self.last_progress = time.monotonic()
+            self.model._progress(descent.n_steps, self.max_iter)
+        if self.model.callback is not None and descent.n_steps:
+            self.model._take_over(descent)
+            return self.model.callback(descent.n_steps - 1, self.model.loss_, self.model)
+        return None
+
+
+def random_numbers(random_state: Any) -> np.random.RandomState:
+    """A RandomState from None, an int or a RandomState, with scikit-learn's meaning."""
+    if random_state is None or random_state is np.random:
+        return np.random.mtrand._rand
+    if isinstance(random_state, np.random.RandomState):
+        return random_state
+    if isinstance(random_state, bool) or not isinstance(random_state, int | np.integer):
+        raise ValueError(f"random_state is {random_state!r}, expected None, an int or a numpy RandomState")
+    return np.random.RandomState(random_state)
+
+
+def _column_names(X: Any) -> np.ndarray | None:
+    """Column names of a DataFrame when all are strings."""
+    columns = getattr(X, "columns", None)
+    if columns is None or not len(columns) or not all(isinstance(c, str) for c in columns):
+        return None
+    return np.asarray(columns, dtype=object)
+
+
+def _same(a: Any, b: Any) -> bool:
+    return a is b or (isinstance(a, int | float | str) and a == b)

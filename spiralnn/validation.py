@@ -1,0 +1,214 @@
+"""All that is checked before a kernel runs: every error names the argument, what came and what is expected."""
+
+import math
+import numbers
+import sys
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+CHECKED_ROWS = 1 << 16  # rows looked at together, so that checking needs a megabyte or so at any N
+
+
+def feature_matrix(X: Any, *, n_features: int | None = None, dtype: Any = None) -> np.ndarray:
+    """X as a C-contiguous, finite float array (N, D): float32 stays, every other real dtype becomes float64.
+
+    The caller's array itself when it is that already, read-only or not: nothing here or below writes to it.
+    """
+    if hasattr(X, "toarray") and hasattr(X, "nnz"):
+        raise TypeError("X is a sparse matrix; expected a dense array: X.toarray() makes one, if memory allows")
+    if isinstance(X, np.ma.MaskedArray) and np.ma.is_masked(X):
+        raise ValueError("X holds masked values; expected an array without missing values")
+    array = np.asarray(X)
+    if array.dtype.kind == "c":
+        raise ValueError(f"Complex data not supported: X has dtype {array.dtype}, expected real numbers")
+    if array.dtype.kind not in "fiub":
+        try:
+            array = array.astype(np.float64)
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"X has dtype {array.dtype}, expected real numbers ({error})") from None
+    if array.ndim != 2:
+        raise ValueError(
+            f"X has {array.ndim} dimension{'s' * (array.ndim != 1)}, expected 2: (samples, features). "
+            "Reshape your data: X.reshape(-1, 1) for one feature, X.reshape(1, -1) for one sample"
+        )
+    N, D = array.shape
+    if N == 0:
+        raise ValueError(f"Found array with 0 sample(s) (shape={array.shape}): X needs a minimum of 1 is required")
+    if D == 0:
+        raise ValueError(f"0 feature(s) (shape=({N}, 0)) while a minimum of 1 is required: X holds no columns")
+    if n_features is not None and n_features != D:
+        raise ValueError(f"X has {D} features, but the model is expecting {n_features} features as input")
+    target = dtype or (np.float32 if array.dtype == np.float32 else np.float64)
+    array = writable_view(np.require(array, target, ["C", "A"]))
+    check_finite("X", array)
+    return array
+
+
+def writable_view(array: np.ndarray) -> np.ndarray:
+    """The same memory as an array that is not marked read-only: to Numba a read-only array is another type."""
+    if array.flags.writeable:
+        return array
+
+    class Memory:
+        __array_interface__ = {**array.__array_interface__, "data": (array.__array_interface__["data"][0], False)}
+        owner = array
+
+    return np.asarray(Memory())
+
+
+def check_finite(name: str, array: np.ndarray) -> None:
+    """ValueError that says where the first NaN or infinity stands."""
+    for start in range(0, len(array), CHECKED_ROWS):
+        part = array[start : start + CHECKED_ROWS]
+        # the sum is finite when all values are, and costs no temporary; only when it is not, look at each
+        with np.errstate(over="ignore", invalid="ignore"):
+            if math.isfinite(float(part.sum(dtype=np.float64))):
+                continue
+        bad = np.argwhere(~np.isfinite(part))
+        if len(bad):
+            place = tuple(int(i) for i in bad[0])
+            value = "NaN" if np.isnan(part[place]) else "infinity"
+            where = ", ".join(str(i) for i in (place[0] + start, *place[1:]))
+            raise ValueError(f"{name} holds {value} at [{where}], expected finite numbers")
+
+
+def label_view(y: Any, N: int, K: int) -> np.ndarray:
+    """Labels in [0, K) as kernels read them: the low bytes of the caller's own integers, without a copy.
+
+    Labels below 256 are fully described by their lowest byte, so every integer dtype shares one kernel.
+    """
+    labels = np.asarray(y)
+    if labels.ndim != 1:
+        raise ValueError(f"y has shape {labels.shape}, expected ({N},)")
+    if labels.shape[0] != N:
+        raise ValueError(f"y has {labels.shape[0]} labels, but X has {N} rows")
+    if labels.dtype.kind not in "iu":
+        raise TypeError(f"y has dtype {labels.dtype}, expected integer labels in [0, {K})")
+    low, high = int(labels.min()), int(labels.max())
+    if low < 0 or high >= K:
+        raise ValueError(f"y holds label {low if low < 0 else high}, but params have {K} classes: expected [0, {K})")
+    return packed_labels(labels, K)
+
+
+def packed_labels(labels: np.ndarray, K: int) -> np.ndarray:
+    """Integer labels known to lie in [0, K) as uint8 (K <= 256) or uint32, a view where that is possible."""
+    kind = np.dtype(np.uint8 if K <= 256 else np.uint32)
+    if labels.dtype.itemsize < kind.itemsize or not labels.flags.aligned or not labels.dtype.isnative:
+        labels = labels.astype(np.int64)
+    if labels.dtype == kind:
+        return writable_view(labels)
+    memory = writable_view(np.ascontiguousarray(labels)).view(kind)
+    parts = labels.dtype.itemsize // kind.itemsize
+    return memory[0 if sys.byteorder == "little" else parts - 1 :: parts]
+
+
+def whole_number(name: str, value: Any, minimum: int) -> int:
+    """value as an int of at least minimum."""
+    if isinstance(value, bool | np.bool_) or not isinstance(value, numbers.Integral):
+        raise TypeError(f"{name} is {value!r}, expected an integer of at least {minimum}")
+    if value < minimum:
+        raise ValueError(f"{name} is {value!r}, expected an integer of at least {minimum}")
+    return int(value)
+
+
+def finite_number(name: str, value: Any, *, minimum: float | None = None) -> float:
+    """value as a finite float, of at least minimum."""
+    expected = "a finite number" + (f" of at least {minimum:g}" if minimum is not None else "")
+    if isinstance(value, bool | np.bool_) or not isinstance(value, numbers.Real):
+        raise TypeError(f"{name} is {value!r}, expected {expected}")
+    if not math.isfinite(value) or (minimum is not None and value < minimum):
+        raise ValueError(f"{name} is {value!r}, expected {expected}")
+    return float(value)
+
+
+def thread_count(n_threads: Any) -> int | None:
+    """n_threads as None or an int of at least 1."""
+    return None if n_threads is None else whole_number("n_threads", n_threads, 1)
+
+
+def parameter_arrays(
+    name: str, params: Sequence[Any], D: int, dtype: Any, *, n_hidden: int | None = None, K: int | None = None
+) -> tuple[np.ndarray, ...]:
+    """(W, b) or (W, b, W2, b2) as contiguous finite arrays of a dtype, with shapes that fit each other and D.
+
+    b and b2 may also come as rows (1, H), as the case study has them. n_hidden and K are checked when given.
+    """
+    if not isinstance(params, Sequence) or len(params) not in (2, 4):
+        found = f"{len(params)} arrays" if isinstance(params, Sequence) else type(params).__name__
+        raise ValueError(f"{name} holds {found}, expected (W, b) or (W, b, W2, b2)")
+    names = ("W", "b", "W2", "b2")
+    arrays = []
+    for part, value in zip(names, params, strict=False):
+        array = np.asarray(value)
+        if array.dtype.kind not in "fiub":
+            raise TypeError(f"{name}: {part} has dtype {array.dtype}, expected real numbers")
+        with np.errstate(over="ignore"):
+            array = array.astype(dtype)
+        if part.startswith("b") and array.ndim == 2 and array.shape[0] == 1:
+            array = array[0]
+        arrays.append(array)
+    widths = [D, *(a.size for a in arrays[1::2])]
+    if len(arrays) == 4 and n_hidden is not None:
+        widths[1] = n_hidden
+    if K is not None:
+        widths[-1] = K
+    expected = [s for n, m in zip(widths, widths[1:], strict=False) for s in ((n, m), (m,))]
+    for part, array, shape in zip(names, arrays, expected, strict=False):
+        if array.shape != shape:
+            raise ValueError(f"{name}: {part} has shape {array.shape}, expected {shape}")
+        check_finite(f"{name}: {part}", array)
+    if widths[-1] < 2:
+        raise ValueError(f"{name}: {names[len(arrays) - 1]} holds {widths[-1]} class, expected at least 2")
+    return tuple(np.ascontiguousarray(a) for a in arrays)
+
+
+def class_labels(y: Any, N: int) -> tuple[np.ndarray, np.ndarray]:
+    """(classes, packed labels): the sorted distinct labels, and each row's place among them for the kernels.
+
+    Integers that are 0, ..., K - 1 already are read where they lie; any others cost one byte a row (K <= 256).
+    """
+    if y is None:
+        raise ValueError("requires y to be passed, but the target y is None")
+    labels = np.asarray(y)
+    if labels.ndim == 2 and labels.shape[1] == 1:
+        warnings.warn(
+            "A column-vector y was passed when a 1d array was expected: y is read as y.ravel()",
+            _data_conversion_warning(),
+            stacklevel=3,
+        )
+        labels = labels.ravel()
+    if labels.ndim != 1:
+        raise ValueError(f"y has shape {labels.shape}, expected ({N},): one class label a row")
+    if labels.shape[0] != N:
+        raise ValueError(f"y has {labels.shape[0]} labels, but X has {N} rows")
+    if labels.dtype.kind == "c":
+        raise ValueError(f"Complex data not supported: y has dtype {labels.dtype}")
+    if labels.dtype.kind == "f":
+        check_finite("y", labels)
+        if (labels != np.floor(labels)).any():
+            raise ValueError("Unknown label type: continuous. y holds fractions, expected class labels")
+    if labels.dtype.kind in "iu":
+        low, high = int(labels.min()), int(labels.max())
+        if low == 0 and high < CHECKED_ROWS:
+            seen = np.zeros(high + 1, bool)
+            for start in range(0, N, CHECKED_ROWS):
+                seen[labels[start : start + CHECKED_ROWS]] = True
+            if seen.all():
+                return np.arange(high + 1, dtype=labels.dtype), packed_labels(labels, high + 1)
+    try:
+        classes, places = np.unique(labels, return_inverse=True)
+    except TypeError as error:
+        raise TypeError(f"y holds labels that cannot be sorted, expected labels of one kind ({error})") from None
+    if labels.dtype.kind == "O" and not all(isinstance(c, type(classes[0])) for c in classes):
+        raise TypeError("y holds labels of different kinds, expected labels of one kind")
+    kind = np.uint8 if len(classes) <= 256 else np.uint32
+    return classes, places.reshape(-1).astype(kind)
+
+
+def _data_conversion_warning() -> type[Warning]:
+    """scikit-learn's own warning class where scikit-learn is loaded, so that its filters apply."""
+    module = sys.modules.get("sklearn.exceptions")
+    return module.DataConversionWarning if module else UserWarning
