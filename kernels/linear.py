@@ -8,14 +8,15 @@ theta (float64) is the flat parameter vector [W (D, Kp) | b (Kp)], every row pad
 import numpy as np
 from numba import njit
 
-from .simd import load, span, store, traced
-from .softmax import add_row_sums, softmax_cross_entropy_tile
+from .simd import add_to, load, minimum, span, store, traced
+from .softmax import softmax_cross_entropy_tile
 from .tile import (
     BLOCK,
     INPUTS,
     PANEL,
-    add_product_rows,
-    affine_rows,
+    add_input_products,
+    add_row_sums,
+    affine,
     aligned,
     clear,
     load_gradients,
@@ -43,59 +44,60 @@ def workspace(D, H, K, T, dtype):
 
 
 @traced
-def _pack(theta, now, D, w, bias):
-    """Weights in panels of PANEL classes and biases, in the dtype of the tile."""
+def pack(theta, now, D, H, K, workspace):
+    """Parameters theta[now] into the workspace, once a step: panels of PANEL classes, in the dtype of the tile."""
+    sums, dW, db, w, bias, x, s, labels = workspace
     Kp = bias.shape[1]
     for k in span(0, w.shape[0] // D * PANEL, PANEL):
         for d in span(0, D):
             store(w, k // PANEL * D + d, 0, load(theta, now, d * Kp + k))
-        store(bias, 0, k, load(theta, now, (D + BLOCK - 1) // BLOCK * BLOCK * Kp + k))
+        store(bias, 0, k, load(theta, now, dW.shape[0] * Kp + k))
 
 
-@njit(error_model="numpy", inline="always")
-def pack(theta, now, D, H, K, workspace):
-    """Parameters theta[now] into the workspace, once a step."""
-    _pack(theta, now, D, workspace[3], workspace[4])
-
-
-@njit(error_model="numpy", inline="always")
+@traced
 def block(X, y, start, stop, tile_rows, H, K, workspace):
     """Loss and gradient sums of rows [start, stop) into the workspace. Twin: reference.linear_loss_gradients."""
     sums, dW, db, w, bias, x, s, labels = workspace
-    loss = 0.0
     clear(sums)
-    for row in range(start, stop, tile_rows):
-        rows = tile_rows if row + tile_rows <= stop else stop - row
+    for row in span(start, stop, tile_rows):
+        rows = minimum(tile_rows, stop - row)
         load_labels(y, row, rows, labels)
-        first, last = affine_rows(X, row, rows, w, bias, x, s)
-        loss += softmax_cross_entropy_tile(s, K, labels, rows)
+        affine(X, row, rows, w, bias, x, s)
+        add_to(sums, 0, sums.shape[1] - 16, softmax_cross_entropy_tile(s, K, labels, rows))
         add_row_sums(s, K, rows, db)
-        add_product_rows(X, row, rows, first, last, x, s, dW)
-    sums[0, sums.shape[1] - 16] = loss
+        add_input_products(X, row, rows, x, s, dW)
+
+
+@traced
+def _scores(X, start, stop, tile_rows, workspace, scores):
+    sums, dW, db, w, bias, x, s, labels = workspace
+    for row in span(start, stop, tile_rows):
+        rows = minimum(tile_rows, stop - row)
+        affine(X, row, rows, w, bias, x, s)
+        put_rows(s, row, rows, scores)
+
+
+@traced
+def _backward(X, dscores, start, stop, tile_rows, K, workspace):
+    sums, dW, db, w, bias, x, s, labels = workspace
+    D = X.shape[1]
+    clear(sums)
+    for row in span(start, stop, tile_rows):
+        rows = minimum(tile_rows, stop - row)
+        load_gradients(dscores, row, rows, s)
+        add_row_sums(s, K, rows, db)
+        load_inputs(X, row, rows, (D - 1) // INPUTS * INPUTS, D, x)
+        add_input_products(X, row, rows, x, s, dW)
 
 
 @njit(error_model="numpy", nogil=True)
 def scores_rows(X, start, stop, tile_rows, theta, H, K, workspace, scores):
     """Rows [start, stop) of scores (N, K). Twin: reference.linear_scores."""
-    sums, dW, db, w, bias, x, s, labels = workspace
     pack(theta, 0, X.shape[1], H, K, workspace)
-    for row in range(start, stop, tile_rows):
-        rows = tile_rows if row + tile_rows <= stop else stop - row
-        affine_rows(X, row, rows, w, bias, x, s)
-        put_rows(s, row, rows, scores.dtype.type(1), scores)
+    _scores(X, start, stop, tile_rows, workspace, scores)
 
 
 @njit(error_model="numpy", nogil=True)
 def backward_rows(X, dscores, start, stop, tile_rows, theta, H, K, workspace):
     """Gradient sums of rows [start, stop) into the workspace. Twin: reference.linear_backward."""
-    sums, dW, db, w, bias, x, s, labels = workspace
-    D = X.shape[1]
-    clear(sums)
-    for row in range(start, stop, tile_rows):
-        rows = tile_rows if row + tile_rows <= stop else stop - row
-        load_gradients(dscores, row, rows, s)
-        add_row_sums(s, K, rows, db)
-        last = D
-        first = (D - 1) // INPUTS * INPUTS
-        load_inputs(X, row, rows, first, last, x)
-        add_product_rows(X, row, rows, first, last, x, s, dW)
+    _backward(X, dscores, start, stop, tile_rows, K, workspace)

@@ -40,11 +40,15 @@ class _Array:
 
     def __init__(self, context, builder, kind, value):
         self.context, self.builder, self.kind = context, builder, kind
-        self.array = context.make_array(kind)(context, builder, value)
+        field = context.data_model_manager[kind].get_field_position
+        # taken from the value itself: Numba's own proxy would copy it into memory, for LLVM to take apart again
+        self.data = builder.extract_value(value, field("data"))
+        self.sizes = [builder.extract_value(value, [field("shape"), axis]) for axis in range(kind.ndim)]
+        self.strides = [builder.extract_value(value, [field("strides"), axis]) for axis in range(kind.ndim)]
 
     @property
     def shape(self):
-        return tuple(_Index(self.builder, n) for n in cgutils.unpack_tuple(self.builder, self.array.shape))
+        return tuple(_Index(self.builder, size) for size in self.sizes)
 
     def pointer(self, index, count=1):
         """The address of an element, checked to have `count` elements from there on under NUMBA_BOUNDSCHECK."""
@@ -52,9 +56,10 @@ class _Array:
         if config.BOUNDSCHECK:
             last = [*index, self.builder.add(index[-1], _index(self.builder, count - 1))]
             for axis, i in zip([*range(len(index)), len(index) - 1], last, strict=True):
-                size = self.builder.extract_value(self.array.shape, axis)
-                cgutils.do_boundscheck(self.context, self.builder, i, size, axis)
-        return cgutils.get_item_pointer(self.context, self.builder, self.kind, self.array, index)
+                cgutils.do_boundscheck(self.context, self.builder, i, self.sizes[axis], axis)
+        return cgutils.get_item_pointer2(
+            self.context, self.builder, self.data, self.sizes, self.strides, self.kind.layout, index
+        )
 
     def vector(self, index, count):
         """The address of `count` elements as of one vector."""
@@ -75,6 +80,9 @@ class _Index:
 
     def __mul__(self, other):
         return _Index(self.builder, self.builder.mul(self.value, _index(self.builder, other)))
+
+    def __gt__(self, other):
+        return _Float(self.builder, self.builder.icmp_signed(">", self.value, _index(self.builder, other)))
 
     def __floordiv__(self, other):  # of numbers that are not negative
         return _Index(self.builder, self.builder.udiv(self.value, _index(self.builder, other)))
@@ -219,7 +227,10 @@ def _convert(builder, value, dtype):
 
 
 def traced(body):
-    """A function for jitted code from a Python body over arrays and integers that returns None or a float."""
+    """A function for jitted code from a Python body over arrays, tuples of arrays, integers and floats.
+
+    It returns None, or a float where the body is annotated so.
+    """
     if config.DISABLE_JIT:
         return body
 
@@ -232,6 +243,9 @@ def traced(body):
             for kind, value in zip(sig.args, args, strict=True):
                 if isinstance(kind, types.Array):
                     values.append(_Array(context, builder, kind, value))
+                elif isinstance(kind, types.BaseTuple):
+                    parts = [builder.extract_value(value, i) for i in range(len(kind))]
+                    values.append([_Array(context, builder, k, v) for k, v in zip(kind, parts, strict=True)])
                 elif isinstance(kind, types.Integer):
                     values.append(_Index(builder, value))
                 else:
@@ -285,6 +299,20 @@ def _as_written(module):
     loop = type(hints[0])(module, hints, name=str(len(module.metadata)))
     loop.operands = (loop, *hints)  # LLVM knows a loop's node by its pointing to itself
     return loop
+
+
+def when(condition):
+    """`for _ in when(condition): ...` is an if in the kernel."""
+    if not isinstance(condition, _Float):
+        yield from range(int(condition))
+        return
+    builder = condition.builder
+    inside, after = builder.append_basic_block("when.body"), builder.append_basic_block("when.end")
+    builder.cbranch(condition.value, inside, after)
+    builder.position_at_end(inside)
+    yield 0
+    builder.branch(after)
+    builder.position_at_end(after)
 
 
 def minimum(i, j):
@@ -361,6 +389,20 @@ def _check_vector(a, t, count):
         raise IndexError(f"vector [{t}, {t + count}) outside an array of {a.shape[1]} columns")
 
 
+def get(a, *index):
+    """The element a[index]."""
+    return _Float(a.builder, a.builder.load(a.pointer(index))) if isinstance(a, _Array) else a[index]
+
+
+def put(a, i, j, value):
+    """a[i, j] = value, converted to the dtype of a."""
+    value = _plain(value)
+    if isinstance(a, _Array):
+        a.builder.store(_convert(a.builder, value.value, a.kind.dtype), a.pointer([i, j]))
+    else:
+        a[i, j] = value
+
+
 def every(a, *index):
     """The element a[index] in every lane."""
     if isinstance(a, _Array):
@@ -402,7 +444,7 @@ def counting(a):
 
 
 def where(condition, a, b):
-    """a where the condition holds, else b."""
+    """a where the condition holds, else b: lane by lane, or all of it when the condition is one truth value."""
     a, b = _plain(a), _plain(b)
     if isinstance(condition, _Float):
         pattern = a if isinstance(a, _Float) else b

@@ -3,7 +3,6 @@
     p_k = exp(f_k) / sum_j exp(f_j),  L = -log p_y,  dL/df_k = p_k - 1(y = k)        (the case study's formulas)
 """
 
-import numpy as np
 from numba import njit
 
 from .simd import (
@@ -14,6 +13,7 @@ from .simd import (
     load,
     log,
     maximum,
+    minimum,
     span,
     store,
     sum_lanes,
@@ -25,8 +25,7 @@ from .simd import (
 from .tile import aligned, load_inputs, load_labels, padded, put_rows
 
 
-@traced
-def softmax_cross_entropy_tile(s, K, labels, rows) -> float:
+def softmax_cross_entropy_tile(s, K, labels, rows):
     """Sum of the tile's losses; s (K, T) is overwritten with its own gradient (not divided by N).
 
     labels (1, T) hold the class as a float, -1 in padding rows, which get no loss and no gradient.
@@ -56,33 +55,24 @@ def softmax_cross_entropy_tile(s, K, labels, rows) -> float:
     return sum_lanes(loss)
 
 
-@traced
-def add_row_sums(s, K, rows, db):
-    """db (1, K) += sums of s (K, T) over rows: the gradient of the bias that was added to the scores."""
-    for k in span(0, K):
-        total = var(zeros(s))
-        for t in span(0, rows, lanes(s)):
-            total += load(s, k, t)
-        add_to(db, 0, k, sum_lanes(total))
-
-
-
 def workspace(K, T, dtype):
-    """Arrays one thread needs for softmax_cross_entropy_rows: the tile's s and labels."""
-    return (aligned(padded(K, 2), T, dtype), aligned(1, T, dtype))
+    """Arrays one thread needs for softmax_cross_entropy_rows: the loss, the tile's s and labels."""
+    return (aligned(1, 1, "f8"), aligned(padded(K, 2), T, dtype), aligned(1, T, dtype))
+
+
+@traced
+def _rows(scores, y, start, stop, tile_rows, workspace, dscores, factor):
+    loss, s, labels = workspace
+    K = scores.shape[1]
+    for row in span(start, stop, tile_rows):
+        rows = minimum(tile_rows, stop - row)
+        load_inputs(scores, row, rows, 0, K, s)
+        load_labels(y, row, rows, labels)
+        add_to(loss, 0, 0, softmax_cross_entropy_tile(s, K, labels, rows))
+        put_rows(s, row, rows, dscores, factor)
 
 
 @njit(error_model="numpy", nogil=True)
 def softmax_cross_entropy_rows(scores, y, start, stop, tile_rows, workspace, dscores):
-    """Loss sum of rows [start, stop), returned; their gradient, divided by N, into dscores (N, K)."""
-    s, labels = workspace
-    N, K = scores.shape
-    factor = scores.dtype.type(1.0 / N)
-    loss = 0.0
-    for row in range(start, stop, tile_rows):
-        rows = tile_rows if row + tile_rows <= stop else stop - row
-        load_inputs(scores, row, rows, 0, K, s)
-        load_labels(y, row, rows, labels)
-        loss += softmax_cross_entropy_tile(s, K, labels, rows)
-        put_rows(s, row, rows, factor, dscores)
-    return np.float64(loss)
+    """Loss sum of rows [start, stop), added to workspace[0]; their gradient, divided by N, into dscores (N, K)."""
+    _rows(scores, y, start, stop, tile_rows, workspace, dscores, scores.dtype.type(1.0 / scores.shape[0]))

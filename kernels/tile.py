@@ -7,22 +7,25 @@ Inputs, hidden units and classes are padded to the register blocks of the loops,
 """
 
 import numpy as np
-from numba import njit
 
 from .simd import (
     add_to,
     counting,
     every,
     gather,
+    get,
     lanes,
     load,
+    minimum,
     number,
+    put,
     span,
     store,
     sum_each,
-    traced,
+    sum_lanes,
     var,
     vectors,
+    when,
     where,
     zeros,
 )
@@ -45,7 +48,6 @@ def aligned(rows, columns, dtype):
     return memory[first : first + size].view(dtype).reshape(rows, columns)
 
 
-@traced
 def load_labels(y, start, rows, labels):
     """Labels of rows [start, start + rows) as floats into labels (1, T); -1 in padding rows."""
     for t in span(0, rows, lanes(labels)):
@@ -53,66 +55,64 @@ def load_labels(y, start, rows, labels):
         store(labels, 0, t, where(counting(labels) < number(labels, rows - t), label, -1.0))
 
 
-@traced
-def load_inputs(X, start, rows, first, last, x):
-    """Inputs [first, last) of rows [start, start + rows) of X (N, D), transposed, into x."""
-    L = lanes(x)
-    whole = rows // L * L
-    for t in span(0, whole, L):  # rows outside, inputs inside: a row's cache lines are used up before they go
-        for d in span(first, last):
-            store(x, d - first, t, gather(X, start + t, x, d))
-    for t in span(whole, rows, L):  # the last vector is filled up with the last row
-        for d in span(first, last):
-            store(x, d - first, t, gather(X, start + t, x, d, last=start + rows - 1))
-
-
-@traced
 def load_gradients(dscores, start, rows, s):
     """Rows [start, start + rows) of dscores (N, K), transposed, into s (K, T); zeros in padding rows."""
-    L = lanes(s)
-    for t in span(0, rows, L):
+    for t in span(0, rows, lanes(s)):
         for k in span(0, dscores.shape[1]):
             value = gather(dscores, start + t, s, k, last=start + rows - 1)
             store(s, k, t, where(counting(s) < number(s, rows - t), value, 0.0))
 
 
-@traced
-def affine(x, w, first, inputs, bias, z, rows):
-    """z (H, T) = bias + w x over `inputs` inputs, from `first` on, of w (H/8 D, 8): panels of (D, 8)."""
-    _affine(x, w, first, inputs, z, rows, lambda h, t: every(bias, 0, h))
+def load_inputs(X, start, rows, first, last, x):
+    """Inputs [first, last) of rows [start, start + rows) of X (N, D), transposed, into x; padding repeats a row."""
+    L = lanes(x)
+    whole = rows // L * L
+    for t in span(0, whole, L):  # rows outside, inputs inside: a row's cache lines are used up before they go
+        for d in span(first, last):
+            store(x, d - first, t, gather(X, start + t, x, d))
+    for t in span(whole, rows, L):
+        for d in span(first, last):
+            store(x, d - first, t, gather(X, start + t, x, d, last=start + rows - 1))
 
 
-@traced
-def add_affine(x, w, first, inputs, z, rows):
-    """z (H, T) += w x over `inputs` inputs, from `first` on, of w (H/8 D, 8); x holds them as rows 0, 1, ..."""
-    _affine(x, w, first, inputs, z, rows, lambda h, t: load(z, h, t))
-
-
-def _affine(x, w, first, inputs, z, rows, begin):
-    L, D = lanes(x), w.shape[0] // (z.shape[0] // PANEL)
-    for t, n in vectors(rows, L, 2):
-        for panel in span(0, z.shape[0] // PANEL):
-            h, row = panel * PANEL, panel * D + first
-            sums = [[var(begin(h + i, t + j * L)) for j in range(n)] for i in range(PANEL)]
-            for d in span(0, inputs):
-                values = [load(x, d, t + j * L) for j in range(n)]
+def affine(X, start, rows, w, bias, x, z):
+    """z (H, T) = bias + w X^T, INPUTS inputs at a time, of w (H/8 D, 8): panels of (D, 8). x holds the last inputs."""
+    L, D = lanes(x), X.shape[1]
+    for first in span(0, D, INPUTS):
+        inputs = minimum(INPUTS, D - first)
+        load_inputs(X, start, rows, first, first + inputs, x)
+        for t, n in vectors(rows, L, 2):
+            for panel in span(0, z.shape[0] // PANEL):
+                h, row = panel * PANEL, panel * D + first
+                sums = [
+                    [var(where(first > 0, load(z, h + i, t + j * L), every(bias, 0, h + i))) for j in range(n)]
+                    for i in range(PANEL)
+                ]
+                for d in span(0, inputs):
+                    values = [load(x, d, t + j * L) for j in range(n)]
+                    for i in range(PANEL):
+                        weight = every(w, row + d, i)
+                        for j in range(n):
+                            sums[i][j] += weight * values[j]
                 for i in range(PANEL):
-                    weight = every(w, row + d, i)
                     for j in range(n):
-                        sums[i][j] += weight * values[j]
-            for i in range(PANEL):
-                for j in range(n):
-                    store(z, h + i, t + j * L, sums[i][j])
+                        store(z, h + i, t + j * L, sums[i][j])
 
 
-@traced
-def add_products(x, dz, rows, first, inputs, dW):
-    """dW (D, H) float64: dW[first + d, h] += sum over rows of x[d] dz[h]; all counts padded to BLOCK."""
-    add_products_of(x, dz, rows, first, inputs, dW, BLOCK, BLOCK, lambda z: z)
+def add_input_products(X, start, rows, x, dz, dW):
+    """dW (D, H) += X^T dz^T, INPUTS inputs at a time, beginning with the last ones, which x still holds."""
+    D = X.shape[1]
+    chunks = (D + INPUTS - 1) // INPUTS
+    for i in span(0, chunks):
+        first = (chunks - 1 - i) * INPUTS
+        inputs = minimum(INPUTS, D - first)
+        for _ in when(i > 0):
+            load_inputs(X, start, rows, first, first + inputs, x)
+        add_products(x, dz, rows, first, inputs, dW, BLOCK, BLOCK)
 
 
-def add_products_of(x, dz, rows, first, inputs, dW, n_x, n_z, activation):
-    """dW[first + d, h] += sum over rows of x[d] activation(dz[h]), in register blocks of n_x by n_z."""
+def add_products(x, dz, rows, first, inputs, dW, n_x, n_z, activation=lambda z: z):
+    """dW[first + d, h] += sum over rows of x[d] activation(dz[h]), in register blocks of n_x by n_z; dW float64."""
     for h in span(0, dz.shape[0], n_z):
         for d in span(0, inputs, n_x):
             sums = [[var(zeros(x)) for _ in range(n_z)] for _ in range(n_x)]
@@ -126,43 +126,22 @@ def add_products_of(x, dz, rows, first, inputs, dW, n_x, n_z, activation):
                 add_to(dW, first + d + i, h, sum_each(sums[i]))
 
 
-@njit(error_model="numpy", inline="always")
-def affine_rows(X, row, rows, w, bias, x, z):
-    """z (H, T) = bias + w X^T over all inputs, INPUTS at a time; returns which ones x still holds."""
-    D = X.shape[1]
-    first = 0
-    last = INPUTS if INPUTS < D else D
-    load_inputs(X, row, rows, first, last, x)
-    affine(x, w, first, last, bias, z, rows)
-    while last < D:
-        first = last
-        last = first + INPUTS if first + INPUTS < D else D
-        load_inputs(X, row, rows, first, last, x)
-        add_affine(x, w, first, last - first, z, rows)
-    return first, last
+def add_row_sums(s, K, rows, db):
+    """db (1, K) += sums of s (K, T) over rows: the gradient of the bias that was added to the scores."""
+    for k in span(0, K):
+        total = var(zeros(s))
+        for t in span(0, rows, lanes(s)):
+            total += load(s, k, t)
+        add_to(db, 0, k, sum_lanes(total))
 
 
-@njit(error_model="numpy", inline="always")
-def add_product_rows(X, row, rows, first, last, x, dz, dW):
-    """dW (D, H) += X dz over all inputs, beginning with those that x still holds."""
-    while True:
-        add_products(x, dz, rows, first, last - first, dW)
-        if first == 0:
-            break
-        last = first
-        first = last - INPUTS
-        load_inputs(X, row, rows, first, last, x)
-
-
-@njit(error_model="numpy", inline="always")
-def put_rows(s, start, rows, factor, out):
+def put_rows(s, start, rows, out, factor=1.0):
     """out[start + t, k] = factor s[k, t] for out (N, K)."""
-    for t in range(rows):
-        for k in range(out.shape[1]):
-            out[start + t, k] = s[k, t] * factor
+    for t in span(0, rows):
+        for k in span(0, out.shape[1]):
+            put(out, start + t, k, get(s, k, t) * factor)
 
 
-@traced
 def clear(a):
     """a (1, n) = 0, n a multiple of 16."""
     for i in span(0, a.shape[1], lanes(a)):

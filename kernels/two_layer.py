@@ -36,14 +36,15 @@ from .simd import (
     where,
     zeros,
 )
-from .softmax import add_row_sums, softmax_cross_entropy_tile
+from .softmax import softmax_cross_entropy_tile
 from .tile import (
     BLOCK,
     INPUTS,
     PANEL,
-    add_product_rows,
-    add_products_of,
-    affine_rows,
+    add_input_products,
+    add_products,
+    add_row_sums,
+    affine,
     aligned,
     clear,
     load_gradients,
@@ -73,10 +74,9 @@ def _shared_workspace(D, H, K, dtype):
     return (sums, *parts, aligned(padded(K, 2), Hp, dtype), aligned(2, max(Hp, Kp), dtype))
 
 
-@traced
-def _pack_output(theta, now, D, K, v, biases):
+def _pack_output(theta, now, Dp, K, v, biases):
     """v_k = W2_k - W2_{K-1} and both biases, relative to the last class: its own row becomes zero."""
-    Hp, Dp = v.shape[1], (D + BLOCK - 1) // BLOCK * BLOCK
+    Hp = v.shape[1]
     b = (Dp + K) * Hp
     for h in span(0, Hp, lanes(theta)):
         last = load(theta, now, b - Hp + h)
@@ -88,7 +88,6 @@ def _pack_output(theta, now, D, K, v, biases):
         store(biases, 1, k, load(theta, now, b + Hp + k) - origin)
 
 
-@traced
 def _close_last_class(dV, K):
     """A row's class gradients sum to zero: the last class of dV (K, H) is minus the sum of the others."""
     for h in span(0, dV.shape[1], lanes(dV)):
@@ -109,42 +108,38 @@ def general_workspace(D, H, K, T, dtype):
 
 
 @traced
-def _pack_hidden(theta, now, D, w, v):
-    """Weights of the hidden layer in panels of PANEL units."""
-    Hp = v.shape[1]
-    for h in span(0, w.shape[0] // D * PANEL, PANEL):
-        for d in span(0, D):
-            store(w, h // PANEL * D + d, 0, load(theta, now, d * Hp + h))
-
-
-@njit(error_model="numpy", inline="always")
 def general_pack(theta, now, D, H, K, workspace):
-    """Parameters theta[now] into the workspace, once a step."""
-    _pack_hidden(theta, now, D, workspace[7], workspace[5])
-    _pack_output(theta, now, D, K, workspace[5], workspace[6])
-
-
-@njit(error_model="numpy", inline="always")
-def general_block(X, y, start, stop, tile_rows, H, K, workspace):
-    """Loss and gradient sums of rows [start, stop) into the workspace. Twin: reference.two_layer_loss_gradients."""
+    """Parameters theta[now] into the workspace, once a step: hidden weights in panels of PANEL units."""
     sums, dW, dV, db, db2, v, biases, w, x, z, s, labels = workspace
-    loss = 0.0
-    clear(sums)
-    for row in range(start, stop, tile_rows):
-        rows = tile_rows if row + tile_rows <= stop else stop - row
-        load_labels(y, row, rows, labels)
-        first, last = affine_rows(X, row, rows, w, biases, x, z)
-        _scores(z, v, biases, K, s, rows)
-        loss += softmax_cross_entropy_tile(s, K, labels, rows)
-        add_row_sums(s, K, rows, db2)
-        _add_output_products(s, z, rows, K - 1, dV)
-        _backward_hidden(z, s, v, K - 1, db, rows)
-        add_product_rows(X, row, rows, first, last, x, z, dW)
-    _close_last_class(dV, K)
-    sums[0, sums.shape[1] - 16] = loss
+    for h in span(0, z.shape[0], PANEL):
+        for d in span(0, D):
+            store(w, h // PANEL * D + d, 0, load(theta, now, d * v.shape[1] + h))
+    _pack_output(theta, now, dW.shape[0], K, v, biases)
 
 
 @traced
+def general_block(X, y, start, stop, tile_rows, H, K, workspace):
+    """Loss and gradient sums of rows [start, stop) into the workspace. Twin: reference.two_layer_loss_gradients."""
+    sums, dW, dV, db, db2, v, biases, w, x, z, s, labels = workspace
+    clear(sums)
+    for row in span(start, stop, tile_rows):
+        rows = minimum(tile_rows, stop - row)
+        load_labels(y, row, rows, labels)
+        affine(X, row, rows, w, biases, x, z)
+        _scores(z, v, biases, K, s, rows)
+        add_to(sums, 0, sums.shape[1] - 16, softmax_cross_entropy_tile(s, K, labels, rows))
+        add_row_sums(s, K, rows, db2)
+        _backward(X, row, rows, x, z, s, v, K - 1, dW, dV, db)
+    _close_last_class(dV, K)
+
+
+def _backward(X, row, rows, x, z, ds, v, classes, dW, dV, db):
+    """From dscores of `classes` classes to dW2 (as dV), db and dW."""
+    add_products(ds, z, rows, 0, classes, dV, 2, PANEL, relu)
+    _backward_hidden(z, ds, v, classes, db, rows)
+    add_input_products(X, row, rows, x, z, dW)
+
+
 def _scores(z, v, biases, K, s, rows):
     """s (K, T) = v max(0, z) + bias, two classes at a time; v is zero in the last class, the origin."""
     L = lanes(z)
@@ -162,13 +157,6 @@ def _scores(z, v, biases, K, s, rows):
                     store(s, k + i, t + j * L, sums[i][j])
 
 
-@traced
-def _add_output_products(ds, z, rows, classes, dV):
-    """dV (K, H) += ds relu(z)^T, two classes by eight units at a time."""
-    add_products_of(ds, z, rows, 0, classes, dV, 2, PANEL, relu)
-
-
-@traced
 def _backward_hidden(z, ds, v, classes, db, rows):
     """The hidden gradient v^T ds, where z > 0, replaces z (H, T); db += its sums over rows."""
     for h in span(0, z.shape[0], PANEL):
@@ -190,32 +178,40 @@ def _backward_hidden(z, ds, v, classes, db, rows):
 # They run as above with one more class, of zero weights, as the origin: K below counts it.
 
 
+@traced
+def _score_tiles(X, start, stop, tile_rows, K, workspace, scores):
+    sums, dW, dV, db, db2, v, biases, w, x, z, s, labels = workspace
+    for row in span(start, stop, tile_rows):
+        rows = minimum(tile_rows, stop - row)
+        affine(X, row, rows, w, biases, x, z)
+        _scores(z, v, biases, K, s, rows)
+        put_rows(s, row, rows, scores)
+
+
+@traced
+def _backward_tiles(X, dscores, start, stop, tile_rows, K, workspace):
+    sums, dW, dV, db, db2, v, biases, w, x, z, s, labels = workspace
+    clear(sums)
+    for row in span(start, stop, tile_rows):
+        rows = minimum(tile_rows, stop - row)
+        affine(X, row, rows, w, biases, x, z)
+        load_gradients(dscores, row, rows, s)
+        add_row_sums(s, K - 1, rows, db2)
+        _backward(X, row, rows, x, z, s, v, K - 1, dW, dV, db)
+
+
 @njit(error_model="numpy", nogil=True)
 def scores_rows(X, start, stop, tile_rows, theta, H, K, workspace, scores):
     """Rows [start, stop) of scores (N, K - 1). Twin: reference.two_layer_scores."""
-    sums, dW, dV, db, db2, v, biases, w, x, z, s, labels = workspace
     general_pack(theta, 0, X.shape[1], H, K, workspace)
-    for row in range(start, stop, tile_rows):
-        rows = tile_rows if row + tile_rows <= stop else stop - row
-        affine_rows(X, row, rows, w, biases, x, z)
-        _scores(z, v, biases, K, s, rows)
-        put_rows(s, row, rows, scores.dtype.type(1), scores)
+    _score_tiles(X, start, stop, tile_rows, K, workspace, scores)
 
 
 @njit(error_model="numpy", nogil=True)
 def backward_rows(X, dscores, start, stop, tile_rows, theta, H, K, workspace):
     """Gradient sums of rows [start, stop) into the workspace. Twin: reference.two_layer_backward."""
-    sums, dW, dV, db, db2, v, biases, w, x, z, s, labels = workspace
     general_pack(theta, 0, X.shape[1], H, K, workspace)
-    clear(sums)
-    for row in range(start, stop, tile_rows):
-        rows = tile_rows if row + tile_rows <= stop else stop - row
-        first, last = affine_rows(X, row, rows, w, biases, x, z)
-        load_gradients(dscores, row, rows, s)
-        add_row_sums(s, K - 1, rows, db2)
-        _add_output_products(s, z, rows, K - 1, dV)
-        _backward_hidden(z, s, v, K - 1, db, rows)
-        add_product_rows(X, row, rows, first, last, x, z, dW)
+    _backward_tiles(X, dscores, start, stop, tile_rows, K, workspace)
 
 
 # ------------------------------------------------------------------------------------------- few inputs
@@ -233,40 +229,32 @@ def few_workspace(D, H, K, T, dtype):
 
 
 @traced
-def _few_pack_hidden(theta, now, D, w):
-    Hp = w.shape[1]
-    for h in span(0, Hp, lanes(theta)):
-        for d in span(0, D):
-            store(w, d, h, load(theta, now, d * Hp + h))
-
-
-@njit(error_model="numpy", inline="always")
 def few_pack(theta, now, D, H, K, workspace):
     """Parameters theta[now] into the workspace, once a step; absent inputs and classes stay zero."""
-    _few_pack_hidden(theta, now, D, workspace[7])
-    _pack_output(theta, now, D, K, workspace[5], workspace[6])
+    sums, dW, dV, db, db2, v, biases, w, x, s, labels, m, spread = workspace
+    for h in span(0, w.shape[1], lanes(theta)):
+        for d in span(0, D):
+            store(w, d, h, load(theta, now, d * w.shape[1] + h))
+    _pack_output(theta, now, dW.shape[0], K, v, biases)
 
 
-@njit(error_model="numpy", inline="always")
+@traced
 def few_block(X, y, start, stop, tile_rows, H, K, workspace):
     """Loss and gradient sums of rows [start, stop), D <= 2 and K <= 3, into the workspace."""
     sums, dW, dV, db, db2, v, biases, w, x, s, labels, m, spread = workspace
-    loss = 0.0
     clear(sums)
-    for row in range(start, stop, tile_rows):
-        rows = tile_rows if row + tile_rows <= stop else stop - row
+    for row in span(start, stop, tile_rows):
+        rows = minimum(tile_rows, stop - row)
         load_labels(y, row, rows, labels)
         load_inputs(X, row, rows, 0, X.shape[1], x)
         _few_scores(x, w, v, biases, H, s, rows)
-        loss += softmax_cross_entropy_tile(s, K, labels, rows)
+        add_to(sums, 0, sums.shape[1] - 16, softmax_cross_entropy_tile(s, K, labels, rows))
         add_row_sums(s, K, rows, db2)
         _few_moments(x, s, m, rows)
         _few_backward(x, w, biases, v, m, H, spread, dW, dV, db, rows)
     _close_last_class(dV, K)
-    sums[0, sums.shape[1] - 16] = loss
 
 
-@traced
 def _few_scores(x, w, v, biases, H, s, rows):
     """s (3, T) = v max(0, w x + bias) + bias, the hidden values in registers only; the last class is the origin."""
     L = lanes(x)
@@ -287,7 +275,6 @@ def _few_scores(x, w, v, biases, H, s, rows):
             store(s, 1, t, s1)
 
 
-@traced
 def _few_moments(x, ds, m, rows):
     """m (6, T): ds_k, ds_k x_0, ds_k x_1 for two classes."""
     for t in span(0, rows, lanes(x)):
@@ -299,7 +286,6 @@ def _few_moments(x, ds, m, rows):
             store(m, 3 * k + 2, t, g * x1)
 
 
-@traced
 def _few_backward(x, w, biases, v, m, H, spread, dW, dV, db, rows):
     """Gradients from sums over the rows where a hidden unit is active.
 

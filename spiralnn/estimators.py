@@ -16,6 +16,7 @@ from .validation import (
     class_labels,
     feature_matrix,
     finite_number,
+    label_column,
     parameter_arrays,
     thread_count,
     whole_number,
@@ -162,8 +163,7 @@ class _Classifier:
 
     def _checked_settings(self) -> dict[str, Any]:
         """The constructor arguments that a fit needs, checked."""
-        if self.backend not in BACKENDS:
-            raise ValueError(f"backend is {self.backend!r}, expected one of {', '.join(map(repr, BACKENDS))}")
+        self._check_backend()
         if self.callback is not None and not callable(self.callback):
             raise TypeError(f"callback is {self.callback!r}, expected a function of (step, loss, model) or None")
         if isinstance(self.verbose, bool | np.bool_):
@@ -179,6 +179,10 @@ class _Classifier:
             "tol": None if self.tol is None else finite_number("tol", self.tol, minimum=0.0),
             "verbose": verbose,
         }
+
+    def _check_backend(self) -> None:
+        if self.backend not in BACKENDS:
+            raise ValueError(f"backend is {self.backend!r}, expected one of {', '.join(map(repr, BACKENDS))}")
 
     def _starting_parameters(self, D: int, K: int, dtype: Any, classes: np.ndarray) -> tuple[np.ndarray, ...]:
         """Fitted ones (warm_start), explicit ones (init), or random weights and zero biases."""
@@ -248,6 +252,7 @@ class _Classifier:
             raise ValueError(message)
 
     def _scores(self, matrix: np.ndarray) -> np.ndarray:
+        self._check_backend()
         params = [np.ascontiguousarray(p, matrix.dtype) for p in self._params()]
         scores = np.empty((matrix.shape[0], len(self.classes_)), matrix.dtype)
         if self.backend == "reference":
@@ -265,7 +270,7 @@ class _Classifier:
         """The class of the largest score of each row, from `classes_`; shape (N,)."""
         matrix = self._checked_features(X)
         best = np.empty(matrix.shape[0], np.intp)
-        rows = PREDICT_ROWS * max(1, self.n_threads or 1) * 8
+        rows = PREDICT_ROWS * (thread_count(self.n_threads) or 1) * 8
         for start in range(0, len(best), rows):  # scores of all rows at once would need N x K numbers
             part = slice(start, start + rows)
             best[part] = self._scores(matrix[part]).argmax(axis=1)
@@ -284,7 +289,9 @@ class _Classifier:
 
     def score(self, X: Any, y: Any) -> float:
         """Share of rows whose class is predicted right."""
-        return float(np.mean(self.predict(X) == np.asarray(y)))
+        matrix = self._checked_features(X)
+        labels = label_column(y, matrix.shape[0])
+        return float(np.mean(self.predict(matrix) == labels))
 
     def save(self, path: Any) -> None:
         """Write the fitted model to a file that `spiralnn.load` reads; see `spiralnn.model_file`."""
@@ -491,7 +498,8 @@ class _Watcher:
         if self.model._progress is not None and time.monotonic() - self.last_progress > 0.1:
             self.last_progress = time.monotonic()
             self.model._progress(descent.n_steps, self.max_iter)
-        if self.model.callback is not None and descent.n_steps:
+        # a step that diverged was taken back, and the one before it has been told already
+        if self.model.callback is not None and descent.n_steps and descent.status != DIVERGED:
             self.model._take_over(descent)
             return self.model.callback(descent.n_steps - 1, self.model.loss_, self.model)
         return None
@@ -505,6 +513,8 @@ def random_numbers(random_state: Any) -> np.random.RandomState:
         return random_state
     if isinstance(random_state, bool) or not isinstance(random_state, int | np.integer):
         raise ValueError(f"random_state is {random_state!r}, expected None, an int or a numpy RandomState")
+    if not 0 <= random_state < 2**32:
+        raise ValueError(f"random_state is {random_state!r}, expected an integer from 0 to 2**32 - 1")
     return np.random.RandomState(random_state)
 
 

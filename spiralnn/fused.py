@@ -54,7 +54,9 @@ def softmax_cross_entropy(
     losses = np.zeros(rows.n_chunks)
 
     def work(start: int, stop: int, chunk: int, workspace: Any) -> None:
-        losses[chunk] = _softmax(scores, labels, start, stop, rows.tile_rows, workspace, dscores)
+        workspace[0][0, 0] = 0.0
+        _softmax(scores, labels, start, stop, rows.tile_rows, workspace, dscores)
+        losses[chunk] = workspace[0][0, 0]
 
     _over_chunks(work, N, rows, 100.0 * N * K, n_threads, lambda: softmax.workspace(K, rows.tile_rows, scores.dtype))
     return float(_tree_sum(losses)) / N

@@ -80,17 +80,17 @@ def load(path: Any) -> Any:
     with open(path, "rb") as file:
         try:
             header, arrays = _read(file)
-        except ModelFileError:
-            raise
+        except ModelFileError as error:
+            raise ModelFileError(f"{path}: {error}") from None
         except (ValueError, KeyError, TypeError, EOFError, OSError, zipfile.BadZipFile, NotImplementedError) as error:
             raise ModelFileError(f"{path}: not a whole model file ({error})") from None
         except Exception as error:  # zlib, struct, unicode: whatever damage does to the layers below
             raise ModelFileError(f"{path}: not a whole model file ({type(error).__name__}: {error})") from None
     try:
         return _build(header, arrays)
-    except ModelFileError:
-        raise
-    except (KeyError, TypeError, ValueError) as error:
+    except ModelFileError as error:
+        raise ModelFileError(f"{path}: {error}") from None
+    except (LookupError, ArithmeticError, AttributeError, TypeError, ValueError) as error:
         raise ModelFileError(f"{path}: its parts do not make a model ({error})") from None
 
 
@@ -139,6 +139,8 @@ def _build(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> Any:
             raise ModelFileError("shapes or dtypes of its arrays do not fit together")
         if coef.dtype not in (np.float32, np.float64) or not (np.isfinite(coef).all() and np.isfinite(intercept).all()):
             raise ModelFileError("its parameters are not finite floats")
+    if min(widths) < 1 or widths[-1] < 2:
+        raise ModelFileError("its arrays are empty, or hold fewer than 2 classes")
     if classes.shape != (widths[-1],) or (names is not None and names.shape != (widths[0],)):
         raise ModelFileError("its classes or feature names do not fit its parameters")
     model.coefs_, model.intercepts_, model.n_features_in_ = coefs, intercepts, widths[0]

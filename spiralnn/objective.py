@@ -72,7 +72,8 @@ def loss_and_gradients(
 
 def _check_out(out: Any, shapes: Sequence[tuple[int, ...]], dtype: Any) -> None:
     if not isinstance(out, Sequence) or len(out) != len(shapes):
-        raise ValueError(f"out holds {len(out) if hasattr(out, '__len__') else out!r} arrays, expected {len(shapes)}")
+        found = f"{len(out)} arrays" if isinstance(out, Sequence) else type(out).__name__
+        raise ValueError(f"out holds {found}, expected {len(shapes)} arrays")
     for i, (array, shape) in enumerate(zip(out, shapes, strict=True)):
         if not isinstance(array, np.ndarray) or array.dtype != dtype:
             found = array.dtype if isinstance(array, np.ndarray) else type(array).__name__

@@ -3,7 +3,7 @@
 Matplotlib's objects are used directly: importing pyplot would cost as much as training the network.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import matplotlib
@@ -22,39 +22,39 @@ _GRID = 300  # cells along each axis of a decision map
 _INK = "#333333"
 
 
-def draw_data(path: Path, X: np.ndarray, y: np.ndarray) -> None:
-    """Draw the rows of X (N, 2), coloured by class y, into the PNG file path."""
-    axes = _square_axes("The data")
-    _scatter(axes, X, y)
-    _frame(axes, *_limits(X))
-    _save(axes, path)
-
-
-def draw_decision_regions(
-    path: Path, title: str, predict: Callable[[np.ndarray], np.ndarray], X: np.ndarray, y: np.ndarray
+def draw_planes(
+    panels: Iterable[tuple[Path, str, Callable[[np.ndarray], np.ndarray] | None]], X: np.ndarray, y: np.ndarray
 ) -> None:
-    """Draw the class that predict gives to every point of the plane, and the rows of X over it."""
+    """Draw the rows of X (N, 2), coloured by class y, into one PNG file for each (path, title, predict) of panels.
+
+    Behind them lies the class that predict gives to every point of the plane, or nothing if predict is None.
+    """
     low, high = _limits(X)
     # cell centres, so that the map covers exactly the frame
     step = (high - low) / _GRID
     across, up = (low[d] + step[d] * (np.arange(_GRID) + 0.5) for d in range(2))
-    cells = np.empty((_GRID, _GRID, 2), X.dtype)
-    cells[..., 0] = across
-    cells[..., 1] = up[:, np.newaxis]
+    cells = np.stack(np.meshgrid(across, up), axis=-1).reshape(-1, 2).astype(X.dtype)
     colors = _colors(int(y.max()) + 1)
     tints = np.round(255 * (1 - 0.4 * (1 - colors))).astype(np.uint8)
-    regions = tints[predict(cells.reshape(-1, 2)).reshape(_GRID, _GRID)]
 
-    axes = _square_axes(title)
-    axes.imshow(regions, origin="lower", extent=(low[0], high[0], low[1], high[1]), interpolation="nearest")
-    _scatter(axes, X, y)
+    # one set of axes for all: setting up a second would take longer than drawing it
+    axes = _axes((6.5, 6.5), (0.13, 0.1, 0.82, 0.82))
+    _scatter(axes, X, y, colors)
     _frame(axes, low, high)
-    _save(axes, path)
+    for path, title, predict in panels:
+        _title(axes, title)
+        for image in list(axes.images):
+            image.remove()
+        if predict is not None:
+            regions = tints[predict(cells).reshape(_GRID, _GRID)]
+            axes.imshow(regions, origin="lower", extent=(low[0], high[0], low[1], high[1]), interpolation="nearest")
+        _save(axes, path)
 
 
 def draw_loss_curves(path: Path, curves: Mapping[str, Sequence[float]]) -> None:
     """Draw loss against step, logarithmic, for each named curve."""
-    axes = _axes((8, 5), (0.09, 0.12, 0.87, 0.79), "Loss before each step")
+    axes = _axes((8, 5), (0.09, 0.12, 0.87, 0.79))
+    _title(axes, "Loss before each step")
     for (name, curve), color in zip(curves.items(), _COLORS, strict=False):
         # evenly spaced on the logarithmic axis: no more points than the eye can use
         steps = np.unique(np.geomspace(1, len(curve), 1000).astype(int))
@@ -70,20 +70,19 @@ def draw_loss_curves(path: Path, curves: Mapping[str, Sequence[float]]) -> None:
     _save(axes, path)
 
 
-def _axes(size: tuple[float, float], box: tuple[float, float, float, float], title: str) -> Axes:
+def _axes(size: tuple[float, float], box: tuple[float, float, float, float]) -> Axes:
     figure = Figure(figsize=size, dpi=120)
     FigureCanvasAgg(figure)
     axes = figure.add_axes(box)
-    # a given height: finding one that clears the ticks would lay out every tick label again
-    axes.set_title(title, fontsize=15, color=_INK, y=1.01)
     axes.tick_params(colors=_INK)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
     return axes
 
 
-def _square_axes(title: str) -> Axes:
-    return _axes((6.5, 6.5), (0.13, 0.1, 0.82, 0.82), title)
+def _title(axes: Axes, title: str) -> None:
+    # a given height: finding one that clears the ticks would lay out every tick label again
+    axes.set_title(title, fontsize=15, color=_INK, y=1.01)
 
 
 def _limits(X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -100,21 +99,19 @@ def _colors(n_classes: int) -> np.ndarray:
     return matplotlib.colormaps["viridis"](np.linspace(0, 1, n_classes))[:, :3]
 
 
-def _scatter(axes: Axes, X: np.ndarray, y: np.ndarray) -> None:
-    n_classes = int(y.max()) + 1
-    colors = _colors(n_classes)
+def _scatter(axes: Axes, X: np.ndarray, y: np.ndarray, colors: np.ndarray) -> None:
     if len(X) > _MAX_POINTS:
         some = np.linspace(0, len(X) - 1, _MAX_POINTS).astype(int)
         X, y = X[some], y[some]
     size = 7 if len(X) <= 1000 else 4
-    for k in range(n_classes):
+    for k, color in enumerate(colors):
         rows = X[y == k]
         # a line without a line: several times faster than scatter
         axes.plot(
-            rows[:, 0], rows[:, 1], "o", color=colors[k], markersize=size,
+            rows[:, 0], rows[:, 1], "o", color=color, markersize=size,
             markeredgecolor="white", markeredgewidth=0.6, label=f"class {k}",
         )  # fmt: skip
-    if n_classes <= _MAX_LEGEND:
+    if len(colors) <= _MAX_LEGEND:
         axes.legend(loc="upper right", framealpha=0.9, handletextpad=0.2)
 
 

@@ -21,10 +21,12 @@ def feature_matrix(X: Any, *, n_features: int | None = None, dtype: Any = None) 
         raise TypeError("X is a sparse matrix; expected a dense array: X.toarray() makes one, if memory allows")
     if isinstance(X, np.ma.MaskedArray) and np.ma.is_masked(X):
         raise ValueError("X holds masked values; expected an array without missing values")
-    array = np.asarray(X)
+    array = as_array("X", X)
     if array.dtype.kind == "c":
         raise ValueError(f"Complex data not supported: X has dtype {array.dtype}, expected real numbers")
-    if array.dtype.kind not in "fiub":
+    if array.dtype.kind not in "fiubO":
+        raise TypeError(f"X has dtype {array.dtype}, expected real numbers")
+    if array.dtype.kind == "O":
         try:
             array = array.astype(np.float64)
         except (TypeError, ValueError) as error:
@@ -45,6 +47,14 @@ def feature_matrix(X: Any, *, n_features: int | None = None, dtype: Any = None) 
     array = writable_view(np.require(array, target, ["C", "A"]))
     check_finite("X", array)
     return array
+
+
+def as_array(name: str, value: Any) -> np.ndarray:
+    """value as an array; ValueError with its name when its rows differ in length."""
+    try:
+        return np.asarray(value)
+    except ValueError as error:
+        raise ValueError(f"{name} is ragged, expected an array ({error})") from None
 
 
 def writable_view(array: np.ndarray) -> np.ndarray:
@@ -80,7 +90,7 @@ def label_view(y: Any, N: int, K: int) -> np.ndarray:
 
     Labels below 256 are fully described by their lowest byte, so every integer dtype shares one kernel.
     """
-    labels = np.asarray(y)
+    labels = as_array("y", y)
     if labels.ndim != 1:
         raise ValueError(f"y has shape {labels.shape}, expected ({N},)")
     if labels.shape[0] != N:
@@ -119,9 +129,13 @@ def finite_number(name: str, value: Any, *, minimum: float | None = None) -> flo
     expected = "a finite number" + (f" of at least {minimum:g}" if minimum is not None else "")
     if isinstance(value, bool | np.bool_) or not isinstance(value, numbers.Real):
         raise TypeError(f"{name} is {value!r}, expected {expected}")
-    if not math.isfinite(value) or (minimum is not None and value < minimum):
+    try:
+        number = float(value)
+    except OverflowError:  # an integer beyond the range of floats
+        number = math.inf
+    if not math.isfinite(number) or (minimum is not None and number < minimum):
         raise ValueError(f"{name} is {value!r}, expected {expected}")
-    return float(value)
+    return number
 
 
 def thread_count(n_threads: Any) -> int | None:
@@ -142,7 +156,7 @@ def parameter_arrays(
     names = ("W", "b", "W2", "b2")
     arrays = []
     for part, value in zip(names, params, strict=False):
-        array = np.asarray(value)
+        array = as_array(f"{name}: {part}", value)
         if array.dtype.kind not in "fiub":
             raise TypeError(f"{name}: {part} has dtype {array.dtype}, expected real numbers")
         with np.errstate(over="ignore"):
@@ -160,9 +174,30 @@ def parameter_arrays(
         if array.shape != shape:
             raise ValueError(f"{name}: {part} has shape {array.shape}, expected {shape}")
         check_finite(f"{name}: {part}", array)
+    if widths[1] < 1:
+        raise ValueError(f"{name}: b holds {widths[1]} units, expected at least 1")
     if widths[-1] < 2:
         raise ValueError(f"{name}: {names[len(arrays) - 1]} holds {widths[-1]} class, expected at least 2")
     return tuple(np.ascontiguousarray(a) for a in arrays)
+
+
+def label_column(y: Any, N: int, *, stacklevel: int = 3) -> np.ndarray:
+    """y as an array (N,) of whatever kind; a column (N, 1) is flattened, with a warning."""
+    if y is None:
+        raise ValueError("requires y to be passed, but the target y is None")
+    labels = as_array("y", y)
+    if labels.ndim == 2 and labels.shape[1] == 1:
+        warnings.warn(
+            "A column-vector y was passed when a 1d array was expected: y is read as y.ravel()",
+            _data_conversion_warning(),
+            stacklevel=stacklevel,
+        )
+        labels = labels.ravel()
+    if labels.ndim != 1:
+        raise ValueError(f"y has shape {labels.shape}, expected ({N},): one class label a row")
+    if labels.shape[0] != N:
+        raise ValueError(f"y has {labels.shape[0]} labels, but X has {N} rows")
+    return labels
 
 
 def class_labels(y: Any, N: int) -> tuple[np.ndarray, np.ndarray]:
@@ -170,20 +205,7 @@ def class_labels(y: Any, N: int) -> tuple[np.ndarray, np.ndarray]:
 
     Integers that are 0, ..., K - 1 already are read where they lie; any others cost one byte a row (K <= 256).
     """
-    if y is None:
-        raise ValueError("requires y to be passed, but the target y is None")
-    labels = np.asarray(y)
-    if labels.ndim == 2 and labels.shape[1] == 1:
-        warnings.warn(
-            "A column-vector y was passed when a 1d array was expected: y is read as y.ravel()",
-            _data_conversion_warning(),
-            stacklevel=3,
-        )
-        labels = labels.ravel()
-    if labels.ndim != 1:
-        raise ValueError(f"y has shape {labels.shape}, expected ({N},): one class label a row")
-    if labels.shape[0] != N:
-        raise ValueError(f"y has {labels.shape[0]} labels, but X has {N} rows")
+    labels = label_column(y, N, stacklevel=4)
     if labels.dtype.kind == "c":
         raise ValueError(f"Complex data not supported: y has dtype {labels.dtype}")
     if labels.dtype.kind == "f":
