@@ -8,7 +8,7 @@ theta (float64) is the flat parameter vector [W (D, Kp) | b (Kp)], every row pad
 import numpy as np
 from numba import njit
 
-from .simd import add_to, load, minimum, span, store, traced
+from .simd import ENTRY, add_to, load, minimum, span, store, traced
 from .softmax import softmax_cross_entropy_tile
 from .tile import (
     BLOCK,
@@ -90,14 +90,14 @@ def _backward(X, dscores, start, stop, tile_rows, K, workspace):
         add_input_products(X, row, rows, x, s, dW)
 
 
-@njit(error_model="numpy", nogil=True)
+@njit(**ENTRY)
 def scores_rows(X, start, stop, tile_rows, theta, H, K, workspace, scores):
     """Rows [start, stop) of scores (N, K). Twin: reference.linear_scores."""
     pack(theta, 0, X.shape[1], H, K, workspace)
     _scores(X, start, stop, tile_rows, workspace, scores)
 
 
-@njit(error_model="numpy", nogil=True)
+@njit(**ENTRY)
 def backward_rows(X, dscores, start, stop, tile_rows, theta, H, K, workspace):
     """Gradient sums of rows [start, stop) into the workspace. Twin: reference.linear_backward."""
     _backward(X, dscores, start, stop, tile_rows, K, workspace)

@@ -24,6 +24,9 @@ from numba.extending import intrinsic
 
 ir = cgutils.ir  # the LLVM builder that Numba itself uses
 
+# How functions that Python calls are compiled: no exception for a division by zero, no GIL, and no entry for C.
+ENTRY = {"error_model": "numpy", "nogil": True, "no_cfunc_wrapper": True}
+
 VECTOR_BYTES = 64  # one AVX-512 register; LLVM splits it into two or four where registers are shorter
 
 
@@ -326,9 +329,10 @@ def minimum(i, j):
 
 def vectors(rows, lanes, most):
     """Rows 0, lanes, 2 lanes, ... below `rows` as (first row, count): runs of `most` vectors, then single ones."""
-    whole = rows // (most * lanes) * (most * lanes)
-    for t in span(0, whole, most * lanes):
-        yield t, most
+    whole = rows // (most * lanes) * (most * lanes) if most > 1 else 0
+    if most > 1:
+        for t in span(0, whole, most * lanes):
+            yield t, most
     for t in span(whole, rows, lanes):
         yield t, 1
 

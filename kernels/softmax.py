@@ -6,6 +6,7 @@
 from numba import njit
 
 from .simd import (
+    ENTRY,
     add_to,
     exp,
     full,
@@ -72,7 +73,7 @@ def _rows(scores, y, start, stop, tile_rows, workspace, dscores, factor):
         put_rows(s, row, rows, dscores, factor)
 
 
-@njit(error_model="numpy", nogil=True)
+@njit(**ENTRY)
 def softmax_cross_entropy_rows(scores, y, start, stop, tile_rows, workspace, dscores):
     """Loss sum of rows [start, stop), added to workspace[0]; their gradient, divided by N, into dscores (N, K)."""
     _rows(scores, y, start, stop, tile_rows, workspace, dscores, scores.dtype.type(1.0 / scores.shape[0]))

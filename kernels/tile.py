@@ -75,13 +75,16 @@ def load_inputs(X, start, rows, first, last, x):
             store(x, d - first, t, gather(X, start + t, x, d, last=start + rows - 1))
 
 
-def affine(X, start, rows, w, bias, x, z):
-    """z (H, T) = bias + w X^T, INPUTS inputs at a time, of w (H/8 D, 8): panels of (D, 8). x holds the last inputs."""
+def affine(X, start, rows, w, bias, x, z, run=1):
+    """z (H, T) = bias + w X^T, INPUTS inputs at a time, of w (H/8 D, 8): panels of (D, 8). x holds the last inputs.
+
+    run: vectors of rows that share a weight while it is in a register; 2 pays where there are many inputs.
+    """
     L, D = lanes(x), X.shape[1]
     for first in span(0, D, INPUTS):
         inputs = minimum(INPUTS, D - first)
         load_inputs(X, start, rows, first, first + inputs, x)
-        for t, n in vectors(rows, L, 2):
+        for t, n in vectors(rows, L, run):
             for panel in span(0, z.shape[0] // PANEL):
                 h, row = panel * PANEL, panel * D + first
                 sums = [

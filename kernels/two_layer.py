@@ -21,6 +21,7 @@ import numpy as np
 from numba import njit
 
 from .simd import (
+    ENTRY,
     add_to,
     every,
     lanes,
@@ -125,7 +126,7 @@ def general_block(X, y, start, stop, tile_rows, H, K, workspace):
     for row in span(start, stop, tile_rows):
         rows = minimum(tile_rows, stop - row)
         load_labels(y, row, rows, labels)
-        affine(X, row, rows, w, biases, x, z)
+        affine(X, row, rows, w, biases, x, z, run=2)
         _scores(z, v, biases, K, s, rows)
         add_to(sums, 0, sums.shape[1] - 16, softmax_cross_entropy_tile(s, K, labels, rows))
         add_row_sums(s, K, rows, db2)
@@ -183,7 +184,7 @@ def _score_tiles(X, start, stop, tile_rows, K, workspace, scores):
     sums, dW, dV, db, db2, v, biases, w, x, z, s, labels = workspace
     for row in span(start, stop, tile_rows):
         rows = minimum(tile_rows, stop - row)
-        affine(X, row, rows, w, biases, x, z)
+        affine(X, row, rows, w, biases, x, z, run=2)
         _scores(z, v, biases, K, s, rows)
         put_rows(s, row, rows, scores)
 
@@ -194,20 +195,20 @@ def _backward_tiles(X, dscores, start, stop, tile_rows, K, workspace):
     clear(sums)
     for row in span(start, stop, tile_rows):
         rows = minimum(tile_rows, stop - row)
-        affine(X, row, rows, w, biases, x, z)
+        affine(X, row, rows, w, biases, x, z, run=2)
         load_gradients(dscores, row, rows, s)
         add_row_sums(s, K - 1, rows, db2)
         _backward(X, row, rows, x, z, s, v, K - 1, dW, dV, db)
 
 
-@njit(error_model="numpy", nogil=True)
+@njit(**ENTRY)
 def scores_rows(X, start, stop, tile_rows, theta, H, K, workspace, scores):
     """Rows [start, stop) of scores (N, K - 1). Twin: reference.two_layer_scores."""
     general_pack(theta, 0, X.shape[1], H, K, workspace)
     _score_tiles(X, start, stop, tile_rows, K, workspace, scores)
 
 
-@njit(error_model="numpy", nogil=True)
+@njit(**ENTRY)
 def backward_rows(X, dscores, start, stop, tile_rows, theta, H, K, workspace):
     """Gradient sums of rows [start, stop) into the workspace. Twin: reference.two_layer_backward."""
     general_pack(theta, 0, X.shape[1], H, K, workspace)

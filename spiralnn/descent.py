@@ -14,6 +14,7 @@ from numba import njit
 from .cache import attach
 from .kernels import linear, reference, two_layer
 from .kernels.barrier import meet, read, sync_size
+from .kernels.simd import ENTRY
 from .kernels.tile import aligned
 from .kernels.tree import add_row, copy_row, descend, sum_of_squares
 from .schedule import Plan, plan, run_threads, threads_for
@@ -38,7 +39,7 @@ class Shape(NamedTuple):
 def _make_advance(name: str, pack: Any, block: Any) -> Any:
     """The compiled loop for one family of kernels."""
 
-    @njit(error_model="numpy", nogil=True)
+    @njit(**ENTRY)
     def advance(thread, n_threads, sync, X, y, plan, shape, workspace, stack, sums, theta, gradient, losses, status,
                 best, step_size, reg, tol, first, last):  # fmt: skip
         """Steps [first, last) as seen by one thread: its chunks, then its share of the parameters.
@@ -50,19 +51,21 @@ def _make_advance(name: str, pack: Any, block: Any) -> Any:
         P = theta.shape[1]
         low = P // 8 * thread // n_threads * 8
         high = P // 8 * (thread + 1) // n_threads * 8
-        middle = min(max(low, shape.n_weights), high)
+        middle = low if shape.n_weights < low else high if shape.n_weights > high else shape.n_weights
         for step in range(first, last):
             now = step % 3
             then = (step + 1) % 3
             pack(theta, now, D, shape.H, shape.K, workspace)
             for chunk in range(thread, plan.n_chunks, n_threads):
                 start = chunk * plan.chunk_blocks
+                end = start + plan.chunk_blocks if start + plan.chunk_blocks < plan.n_blocks else plan.n_blocks
                 depth = 0
-                for index in range(start, min(start + plan.chunk_blocks, plan.n_blocks)):
+                for index in range(start, end):
                     if read(sync, 0) != 0:
                         return
                     row = index * plan.block_rows
-                    block(X, y, row, min(row + plan.block_rows, N), plan.tile_rows, shape.H, shape.K, workspace)
+                    row_end = row + plan.block_rows if row + plan.block_rows < N else N
+                    block(X, y, row, row_end, plan.tile_rows, shape.H, shape.K, workspace)
                     copy_row(workspace[0], 0, stack, depth)
                     depth += 1
                     count = index - start + 1
@@ -93,7 +96,8 @@ def _make_advance(name: str, pack: Any, block: Any) -> Any:
                 else:
                     status[0] = step + 1
                     best[1] = 0.0 if loss < best[0] - tol else best[1] + 1.0
-                    best[0] = min(loss, best[0])
+                    if loss < best[0]:
+                        best[0] = loss
                     if best[1] >= PATIENCE and tol >= 0.0:
                         status[1] = CONVERGED
             if not meet(sync, thread, n_threads, 2 * (step - first) + 2):

@@ -43,8 +43,9 @@ def feature_matrix(X: Any, *, n_features: int | None = None, dtype: Any = None) 
         raise ValueError(f"0 feature(s) (shape=({N}, 0)) while a minimum of 1 is required: X holds no columns")
     if n_features is not None and n_features != D:
         raise ValueError(f"X has {D} features, but the model is expecting {n_features} features as input")
-    target = dtype or (np.float32 if array.dtype == np.float32 else np.float64)
-    array = writable_view(np.require(array, target, ["C", "A"]))
+    target = dtype or (np.float32 if array.dtype.newbyteorder("=") == np.float32 else np.float64)
+    with np.errstate(over="ignore"):  # what overflows is infinite and refused
+        array = writable_view(np.require(array, target, ["C", "A"]))
     check_finite("X", array)
     return array
 
