@@ -87,6 +87,9 @@ class _Index:
     def __gt__(self, other):
         return _Float(self.builder, self.builder.icmp_signed(">", self.value, _index(self.builder, other)))
 
+    def __lt__(self, other):
+        return _Float(self.builder, self.builder.icmp_signed("<", self.value, _index(self.builder, other)))
+
     def __floordiv__(self, other):  # of numbers that are not negative
         return _Index(self.builder, self.builder.udiv(self.value, _index(self.builder, other)))
 
@@ -170,7 +173,8 @@ class Var:
     """A value that a loop changes: `s += x`, `s.set(x)`, read as `s.value` or by any operation."""
 
     def __init__(self, value):
-        if isinstance(value, _Float):
+        self.kind = type(value)
+        if self.kind in (_Float, _Index):
             self.builder = value.builder
             self.slot = cgutils.alloca_once(value.builder, value.value.type)  # LLVM makes a register of it
         else:
@@ -186,7 +190,7 @@ class Var:
 
     @property
     def value(self):
-        return self.slot if self.builder is None else _Float(self.builder, self.builder.load(self.slot))
+        return self.slot if self.builder is None else self.kind(self.builder, self.builder.load(self.slot))
 
     def __iadd__(self, other):
         self.set(self.value + _plain(other))
@@ -232,13 +236,13 @@ def _convert(builder, value, dtype):
 def traced(body):
     """A function for jitted code from a Python body over arrays, tuples of arrays, integers and floats.
 
-    It returns None, or a float where the body is annotated so.
+    It returns None, or a float or an integer where the body is annotated so.
     """
     if config.DISABLE_JIT:
         return body
 
     def typing(typingctx, *kinds):
-        result = types.float64 if body.__annotations__.get("return") is float else types.void
+        result = {float: types.float64, int: types.intp}.get(body.__annotations__.get("return"), types.void)
         kinds = tuple(types.intp if isinstance(k, types.Integer) else k for k in kinds)
 
         def emit(context, builder, sig, args):
@@ -256,7 +260,7 @@ def traced(body):
             answer = body(*values)
             if result is types.void:
                 return context.get_dummy_value()
-            return _convert(builder, _plain(answer).value, types.float64)
+            return answer.value if result is types.intp else _convert(builder, _plain(answer).value, result)
 
         return result(*kinds), emit
 
@@ -318,6 +322,25 @@ def when(condition):
     builder.position_at_end(after)
 
 
+def while_(holds):
+    """`for _ in while_(lambda: ...): ...` is a while in the kernel: the condition is asked before every turn."""
+    condition = holds()
+    if not isinstance(condition, _Float):
+        while condition:
+            yield
+            condition = holds()
+        return
+    builder = condition.builder
+    head, inside, after = (builder.append_basic_block(name) for name in ("while.head", "while.body", "while.end"))
+    builder.branch(head)  # the condition just traced stands unused before the loop, and LLVM drops it
+    builder.position_at_end(head)
+    builder.cbranch(holds().value, inside, after)
+    builder.position_at_end(inside)
+    yield
+    builder.branch(head)
+    builder.position_at_end(after)
+
+
 def minimum(i, j):
     """The smaller of two integers of the kernel."""
     index = next((n for n in (i, j) if isinstance(n, _Index)), None)
@@ -345,6 +368,28 @@ def var(value):
 def zeros(a):
     """A vector of zeros of the dtype of the array a."""
     return full(a, 0.0)
+
+
+def read(a, i):
+    """The integer a[i] as another thread wrote it, and with it whatever that thread wrote before."""
+    if isinstance(a, _Array):
+        return _Index(a.builder, a.builder.load_atomic(a.pointer([i]), "acquire", 8))
+    return a[i]
+
+
+def write(a, i, value):
+    """a[i] = value, for other threads to see after everything written before."""
+    if isinstance(a, _Array):
+        a.builder.store_atomic(_index(a.builder, value), a.pointer([i]), "release", 8)
+    else:
+        a[i] = value
+
+
+def give_way(a):
+    """Let another thread have the core (a is any array of the kernel)."""
+    if isinstance(a, _Array) and not config.IS_WIN32:
+        kind = ir.FunctionType(ir.IntType(32), ())
+        a.builder.call(cgutils.get_or_insert_function(a.builder.module, kind, "sched_yield"), ())
 
 
 def full(a, number):
@@ -386,6 +431,15 @@ def add_to(a, i, t, vector):
     else:
         _check_vector(a, t, len(vector))
         a[i, t : t + len(vector)] += vector
+
+
+def rounded(vector, a):
+    """The vector rounded to the dtype of the array a, in its own dtype."""
+    vector = _plain(vector)
+    if isinstance(a, _Array):
+        kind = types.float64 if _itemsize(vector) == 8 else types.float32
+        return vector.like(_convert(a.builder, _convert(a.builder, vector.value, a.kind.dtype), kind))
+    return vector.astype(a.dtype).astype(vector.dtype)
 
 
 def _check_vector(a, t, count):

@@ -2,10 +2,10 @@
 
 Which thread computed a block does not change the tree, so the result is the same to the last bit for any number
 of threads. A chunk is a subtree: 2^k consecutive blocks, summed by one thread with a stack of k + 1 partial sums.
-All arrays are float64 and their rows multiples of 8.
+All arrays but the gradient are float64; rows are multiples of 8.
 """
 
-from .simd import add_to, lanes, load, span, store, sum_lanes, traced, var, zeros
+from .simd import add_to, lanes, load, rounded, span, store, sum_lanes, traced, var, zeros
 
 
 @traced
@@ -34,9 +34,12 @@ def sum_of_squares(a, i, last) -> float:
 
 @traced
 def descend(theta, now, then, sums, gradient, first, last, N, reg, step_size):
-    """In columns [first, last): gradient = sums / N + reg theta, and theta[then] = theta[now] - step_size gradient."""
+    """In columns [first, last): gradient = sums / N + reg theta, and theta[then] = theta[now] - step_size gradient.
+
+    gradient is of the model's dtype; parameters are rounded to it, so that what is kept is what was computed with.
+    """
     for t in span(first, last, lanes(theta)):
         value = load(theta, now, t)
         slope = load(sums, 0, t) / N + value * reg
         store(gradient, 0, t, slope)
-        store(theta, then, t, value - slope * step_size)
+        store(theta, then, t, rounded(value - slope * step_size, gradient))

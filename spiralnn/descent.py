@@ -13,7 +13,7 @@ from numba import njit
 
 from .cache import attach
 from .kernels import linear, reference, two_layer
-from .kernels.barrier import meet, read, sync_size
+from .kernels.barrier import meet, signal, sync_size
 from .kernels.simd import ENTRY
 from .kernels.tile import aligned
 from .kernels.tree import add_row, copy_row, descend, sum_of_squares
@@ -61,7 +61,7 @@ def _make_advance(name: str, pack: Any, block: Any) -> Any:
                 end = start + plan.chunk_blocks if start + plan.chunk_blocks < plan.n_blocks else plan.n_blocks
                 depth = 0
                 for index in range(start, end):
-                    if read(sync, 0) != 0:
+                    if signal(sync, 0) != 0:
                         return
                     row = index * plan.block_rows
                     row_end = row + plan.block_rows if row + plan.block_rows < N else N
@@ -77,7 +77,8 @@ def _make_advance(name: str, pack: Any, block: Any) -> Any:
                     depth -= 1
                     add_row(stack, depth, depth - 1, 0, P + 8)
                 copy_row(stack, 0, sums, chunk)
-            if not meet(sync, thread, n_threads, 2 * (step - first) + 1):
+            meet(sync, thread, n_threads, 2 * (step - first) + 1)
+            if signal(sync, 0) != 0:
                 return
             width = 1
             while width < plan.n_chunks:
@@ -100,9 +101,8 @@ def _make_advance(name: str, pack: Any, block: Any) -> Any:
                         best[0] = loss
                     if best[1] >= PATIENCE and tol >= 0.0:
                         status[1] = CONVERGED
-            if not meet(sync, thread, n_threads, 2 * (step - first) + 2):
-                return
-            if read(status, 1) != RUNNING:
+            meet(sync, thread, n_threads, 2 * (step - first) + 2)
+            if signal(sync, 0) != 0 or signal(status, 1) != RUNNING:
                 return
 
     advance.py_func.kernel_name = name
@@ -230,7 +230,7 @@ class Descent:
         ]
         self._sums = aligned(self._plan.n_chunks, P + 16, np.float64)
         self._sync = np.zeros(sync_size(self.n_threads), np.int64)
-        self._gradient = aligned(1, P, np.float64)
+        self._gradient = aligned(1, P, self.X.dtype)
 
     @property
     def losses(self) -> np.ndarray:
@@ -310,7 +310,7 @@ class Descent:
         if status == DIVERGED or not finite:
             # losses up to step n_steps - 1 are finite; so are the parameters that the last of them came from
             self.status = DIVERGED
-            self.diverged_at = n_steps if finite else n_steps
+            self.diverged_at = n_steps
             if n_steps > 0:
                 n_steps, done = n_steps - 1, done - 1
         else:

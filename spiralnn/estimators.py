@@ -126,7 +126,7 @@ class _Classifier:
         matrix = feature_matrix(X)
         classes, labels = class_labels(y, matrix.shape[0])
         if len(classes) < 2:
-            raise ValueError(f"y holds {len(classes)} class ({classes[0]!r}), expected at least 2 classes")
+            raise ValueError(f"y holds {len(classes)} class ({classes.tolist()[0]!r}), expected at least 2 classes")
         D, K = matrix.shape[1], len(classes)
         params = self._starting_parameters(D, K, matrix.dtype, classes)
         descent = Descent(

@@ -106,7 +106,7 @@ def test_paths_of_every_kind_and_no_suffix_is_added(tmp_path):
     assert sorted(os.listdir(tmp_path)) == ["a", "b.model", "c d.npz"]
 
 
-def test_saving_twice_gives_the_same_arrays_and_replaces_the_file(tmp_path):
+def test_saving_again_replaces_the_file(tmp_path):
     first = saved_bytes(linear().fit(X, Y), tmp_path)
     model = network().fit(X, Y)
     assert saved_bytes(model, tmp_path) != first
@@ -303,7 +303,10 @@ WRONG_MODELS = {
     "a scalar weight": (lambda m: set_first(m.coefs_, 0, np.array(1.0)), "its parts do not make a model"),
     "a bias as a row": (lambda m: set_first(m.intercepts_, 0, np.ones((1, 4))), "do not fit together"),
     "a layer missing": (lambda m: (m.coefs_.pop(), m.intercepts_.pop()), "its parts do not make a model"),
-    "a layer more": (lambda m: m.coefs_.append(np.ones((3, 3))), "unexpected arrays"),
+    "a layer more": (
+        lambda m: (m.coefs_.append(np.ones((3, 3))), m.intercepts_.append(np.ones(3))),
+        "unexpected arrays",
+    ),
     "two classes of three": (lambda m: setattr(m, "classes_", m.classes_[:2]), "classes or feature names do not fit"),
     "three names for two columns": (
         lambda m: setattr(m, "feature_names_in_", np.array(["a", "b", "c"], object)),
