@@ -1,9 +1,8 @@
 """The data of the case study."""
 
-import math
-import numbers
-
 import numpy as np
+
+from .validation import finite_number, random_numbers, whole_number
 
 
 def make_spiral(
@@ -40,13 +39,10 @@ def make_spiral(
     >>> X.shape, y.shape
     ((300, 2), (300,))
     """
-    N = _count("n_per_class", n_per_class)
-    K = _count("n_classes", n_classes)
-    if isinstance(noise, bool) or not isinstance(noise, numbers.Real):
-        raise TypeError(f"noise is {noise!r}, expected a number")
-    if not (math.isfinite(noise) and noise >= 0):
-        raise ValueError(f"noise is {noise!r}, expected a finite number, 0 or more")
-    draw = _generator(random_state).randn
+    N = whole_number("n_per_class", n_per_class, 1)
+    K = whole_number("n_classes", n_classes, 1)
+    noise = finite_number("noise", noise, minimum=0.0)
+    draw = random_numbers(random_state).randn
 
     X = np.empty((N * K, 2))
     r = np.linspace(0.0, 1, N)  # radius
@@ -56,24 +52,3 @@ def make_spiral(
         X[N * j : N * (j + 1), 1] = r * np.cos(t)
     y = np.repeat(np.arange(K, dtype=np.int64), N)
     return X, y
-
-
-def _count(name: str, value: object) -> int:
-    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
-        raise TypeError(f"{name} is {value!r}, expected an integer")
-    if value < 1:
-        raise ValueError(f"{name} is {value!r}, expected 1 or more")
-    return int(value)
-
-
-def _generator(random_state: object) -> np.random.RandomState:
-    if random_state is None:
-        return np.random.mtrand._rand  # the generator behind np.random.randn, as scikit-learn does
-    if isinstance(random_state, np.random.RandomState):
-        return random_state
-    if isinstance(random_state, bool) or not isinstance(random_state, numbers.Integral):
-        raise TypeError(f"random_state is {random_state!r}, expected an integer, a numpy RandomState or None")
-    seed = int(random_state)
-    if not 0 <= seed < 2**32:
-        raise ValueError(f"random_state is {seed}, expected an integer from 0 to 2**32 - 1")
-    return np.random.RandomState(seed)

@@ -18,12 +18,13 @@ from .validation import (
     finite_number,
     label_column,
     parameter_arrays,
+    random_numbers,
     thread_count,
     whole_number,
 )
 
 BACKENDS = ("fused", "reference")
-PREDICT_ROWS = 1 << 14  # rows whose scores are held at a time where only their largest is wanted
+PREDICT_ROWS = 1 << 17  # rows whose scores are held at a time where only their largest is wanted
 
 
 class NotFittedError(ValueError, AttributeError):
@@ -503,19 +504,6 @@ class _Watcher:
             self.model._take_over(descent)
             return self.model.callback(descent.n_steps - 1, self.model.loss_, self.model)
         return None
-
-
-def random_numbers(random_state: Any) -> np.random.RandomState:
-    """A RandomState from None, an int or a RandomState, with scikit-learn's meaning."""
-    if random_state is None or random_state is np.random:
-        return np.random.mtrand._rand
-    if isinstance(random_state, np.random.RandomState):
-        return random_state
-    if isinstance(random_state, bool) or not isinstance(random_state, int | np.integer):
-        raise ValueError(f"random_state is {random_state!r}, expected None, an int or a numpy RandomState")
-    if not 0 <= random_state < 2**32:
-        raise ValueError(f"random_state is {random_state!r}, expected an integer from 0 to 2**32 - 1")
-    return np.random.RandomState(random_state)
 
 
 def _column_names(X: Any) -> np.ndarray | None:

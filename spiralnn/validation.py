@@ -139,6 +139,19 @@ def finite_number(name: str, value: Any, *, minimum: float | None = None) -> flo
     return number
 
 
+def random_numbers(random_state: Any) -> np.random.RandomState:
+    """A RandomState from None, an int or a RandomState, with scikit-learn's meaning."""
+    if random_state is None or random_state is np.random:
+        return np.random.mtrand._rand  # the generator behind np.random.randn
+    if isinstance(random_state, np.random.RandomState):
+        return random_state
+    if isinstance(random_state, bool | np.bool_) or not isinstance(random_state, numbers.Integral):
+        raise TypeError(f"random_state is {random_state!r}, expected None, an int or a numpy RandomState")
+    if not 0 <= int(random_state) < 2**32:
+        raise ValueError(f"random_state is {random_state!r}, expected an integer from 0 to 2**32 - 1")
+    return np.random.RandomState(int(random_state))
+
+
 def thread_count(n_threads: Any) -> int | None:
     """n_threads as None or an int of at least 1."""
     return None if n_threads is None else whole_number("n_threads", n_threads, 1)

@@ -188,38 +188,48 @@ def test_a_stop_flag_in_the_middle_of_a_slice_leaves_whole_steps(n_threads, monk
 
 
 @pytest.mark.skipif(JIT, reason="compiled threads cannot be held at a given instruction")
-def test_a_stop_flag_between_two_looks_of_a_waiting_thread_leaves_whole_steps(monkeypatch):
-    # Thread 1 waits at the first meeting and has just seen that thread 0 is not there yet. Before it looks at the
-    # flag, thread 0 comes, finds everybody there and goes on to the second meeting; then the flag goes up, and
-    # thread 1 leaves without its share of the step: a step that nobody may count.
+def test_a_stop_flag_that_only_one_thread_has_seen_leaves_whole_steps(monkeypatch):
+    # Both threads have met. Thread 0 sees no flag and does its share of the step; then the flag goes up, and
+    # thread 1 leaves without its share: a step that nobody may count.
     monkeypatch.setattr(schedule, "THREAD_FLOPS", 1)
+    signal = descent_module.signal
 
-    def late(a, i):
-        value = read(a, i)
-        if threading.current_thread().name == "spiralnn-1" and i == barrier.LINE and value < 1 and a[0] == 0:
-            while a[i] < 2:
-                time.sleep(1e-4)
-            a[0] = 1
-        return value
+    def late(sync, i):
+        if threading.current_thread().name == "spiralnn-1" and i == 0 and sync[2 * barrier.LINE] == 1:
+            for _ in range(5000):  # until thread 0 has come to the second meeting; never for good
+                if sync[barrier.LINE] >= 2:
+                    break
+                time.sleep(1e-3)
+            sync[0] = 1
+        return signal(sync, i)
 
-    def after_the_other(sync, thread, n_threads, meeting):
-        if thread == 0 and meeting == 1:
-            while sync[2 * barrier.LINE] < 1:
-                time.sleep(1e-4)
-            time.sleep(0.05)
-        return meet(sync, thread, n_threads, meeting)
-
-    read, meet = barrier.read, barrier.meet
     p = problem(40, 2, 0, 3)
     descent, other = start(p, n_threads=2), start(p)
     assert descent.n_threads == 2
-    monkeypatch.setattr(barrier, "read", late)
-    monkeypatch.setattr(descent_module, "meet", after_the_other)
+    monkeypatch.setattr(descent_module, "signal", late)
     descent._fused_slice(1)
     monkeypatch.undo()
     assert descent._sync[0] == 1  # it did come to pass
     other.run(descent.n_steps)
     assert_same_state(descent, other)
+
+
+@pytest.mark.skipif(not JIT, reason="in Python, threads take turns at fixed places")
+def test_a_stop_flag_at_any_moment_leaves_whole_steps(monkeypatch):
+    monkeypatch.setattr(schedule, "THREAD_FLOPS", 1)
+    p = problem(120, 2, 20, 3)
+    whole = start(p, n_threads=1)
+    descent = start(p, n_threads=2)
+    random = np.random.default_rng(0)
+    for _ in range(100):
+        stop = threading.Timer(random.uniform(1e-5, 1e-3), descent._sync.__setitem__, (0, 1))
+        stop.start()
+        descent._fused_slice(100_000)
+        stop.join()
+        whole.run(descent.n_steps - whole.n_steps)
+        for a, b in zip(descent.params, whole.params, strict=True):
+            np.testing.assert_array_equal(a, b)
+    assert_same_state(descent, whole)
 
 
 # ---------------------------------------------------------------------------------------------- the published log

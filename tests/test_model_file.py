@@ -271,6 +271,13 @@ def test_a_zip_bomb_is_refused_in_little_memory(model_path, evil_path, tmp_path)
         tracemalloc.stop()
 
 
+def test_compressed_members_are_refused_whatever_the_size_of_the_file(model_path, evil_path):
+    write_members(evil_path, members_of(model_path), zipfile.ZIP_DEFLATED)
+    evil_path.write_bytes(bytes(1 << 20) + evil_path.read_bytes())
+    with pytest.raises(ModelFileError, match="holds its arrays uncompressed"):
+        load(evil_path)
+
+
 @pytest.mark.parametrize("claimed", ["(1000000000, 2)", "(1000000000000000, 2)", "(-1, 2)", "(2,)"])
 def test_an_array_that_claims_another_shape_is_refused(claimed, model_path, evil_path):
     members = members_of(model_path)

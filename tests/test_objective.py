@@ -7,6 +7,7 @@ import pytest
 
 from spiralnn import loss_and_gradients
 from spiralnn.kernels import reference
+from spiralnn.validation import feature_matrix, label_view
 
 # (dtype, rtol): rounding of one unit in some hundred additions, relative to the largest entry of each gradient
 DTYPES = [(np.float64, 1e-12), (np.float32, 2e-5)]
@@ -223,6 +224,33 @@ def test_every_form_of_features_gives_the_same_bits(shape, dtype, tmp_path):
         assert_same_bits(loss_and_gradients(features, y, params, reg=0.1), expected)
         np.testing.assert_array_equal(features, X)
     np.testing.assert_array_equal(np.load(tmp_path / "X.npy"), X)
+
+
+def test_kernels_see_one_form_of_features_and_two_of_labels(tmp_path):
+    # another form is another type to the compiler, and so another compilation of every kernel
+    X, y, _ = problem(Shape(103, 2, 0, 3))
+    for features in (X, *forms_of_features(X, tmp_path)):
+        matrix = feature_matrix(features)
+        assert type(matrix) is np.ndarray
+        assert matrix.dtype == np.float64 and matrix.dtype.isnative
+        assert matrix.flags.c_contiguous and matrix.flags.aligned and matrix.flags.writeable
+    for K, dtype in ((3, np.uint8), (300, np.uint32)):
+        for labels in (y, *forms_of_labels(y)):
+            view = label_view(labels, len(y), K)
+            assert view.dtype == dtype and view.dtype.isnative
+            assert view.flags.aligned and view.flags.writeable
+            np.testing.assert_array_equal(view, y)
+
+
+def test_what_is_canonical_is_not_copied():
+    X, y, _ = problem(Shape(103, 2, 0, 3))
+    assert np.shares_memory(feature_matrix(X), X)
+    read_only = X.view()
+    read_only.flags.writeable = False
+    assert np.shares_memory(feature_matrix(read_only), X)
+    for kind in "bBhHiIlLqQ":
+        labels = y.astype(kind)
+        assert np.shares_memory(label_view(labels, len(y), 3), labels)
 
 
 def test_lists_are_arrays():
