@@ -18,8 +18,11 @@ def sync_size(n_threads):
 
 
 @traced
-def meet(sync, thread, n_threads, meeting):
-    """Wait until all threads have come to this meeting, or until told to stop (sync[0]). meeting must grow."""
+def meet(sync, thread, n_threads, meeting) -> int:
+    """Wait until all threads have come to this meeting, or until told to stop (sync[0]). meeting must grow.
+
+    Returns how many have not come. Where that is 0 nobody has left: what all do next, all will do.
+    """
     write(sync, (1 + thread) * LINE, meeting)
     for other in span(0, n_threads):
         turns = var(meeting - meeting)
@@ -27,6 +30,11 @@ def meet(sync, thread, n_threads, meeting):
             turns += 1
             for _ in when(turns.value > SPINS):
                 give_way(sync)
+    absent = var(meeting - meeting)
+    for other in span(0, n_threads):
+        for _ in when(read(sync, (1 + other) * LINE) < meeting):
+            absent += 1
+    return absent.value
 
 
 def _missing(sync, other, meeting):

@@ -77,8 +77,7 @@ def _make_advance(name: str, pack: Any, block: Any) -> Any:
                     depth -= 1
                     add_row(stack, depth, depth - 1, 0, P + 8)
                 copy_row(stack, 0, sums, chunk)
-            meet(sync, thread, n_threads, 2 * (step - first) + 1)
-            if signal(sync, 0) != 0:
+            if meet(sync, thread, n_threads, 2 * (step - first) + 1) != 0:
                 return
             width = 1
             while width < plan.n_chunks:
@@ -94,15 +93,19 @@ def _make_advance(name: str, pack: Any, block: Any) -> Any:
                 losses[step - first] = loss
                 if not np.isfinite(loss):
                     status[1] = DIVERGED
-                else:
-                    status[0] = step + 1
-                    best[1] = 0.0 if loss < best[0] - tol else best[1] + 1.0
-                    if loss < best[0]:
-                        best[0] = loss
-                    if best[1] >= PATIENCE and tol >= 0.0:
-                        status[1] = CONVERGED
-            meet(sync, thread, n_threads, 2 * (step - first) + 2)
-            if signal(sync, 0) != 0 or signal(status, 1) != RUNNING:
+                elif tol >= 0.0 and loss >= best[0] - tol and best[1] + 1 >= PATIENCE:
+                    status[1] = CONVERGED
+            if meet(sync, thread, n_threads, 2 * (step - first) + 2) != 0:
+                if thread == 0 and status[1] == CONVERGED:  # a step that is done again after the stop
+                    status[1] = RUNNING
+                return
+            if thread == 0 and status[1] != DIVERGED:  # now, not before: the others have done their share
+                loss = losses[step - first]
+                status[0] = step + 1
+                best[1] = 0.0 if loss < best[0] - tol else best[1] + 1.0
+                if loss < best[0]:
+                    best[0] = loss
+            if signal(status, 1) != RUNNING:
                 return
 
     advance.py_func.kernel_name = name
@@ -198,7 +201,7 @@ class Descent:
         self.K = params[-1].size
         self.n_steps = 0
         self.status = RUNNING
-        self._losses: list[np.ndarray] = []
+        self._losses = np.empty(64)  # grows by doubling; n_steps of it are in use
         self._best = np.array([np.inf, 0.0])
         self._family = family_for(self.D, self.H, self.K)
         self._layout = self._family.layout(self.D, self.H, self.K)
@@ -235,8 +238,7 @@ class Descent:
     @property
     def losses(self) -> np.ndarray:
         """Loss before each step so far, float64 (n_steps,)."""
-        self._losses = [np.concatenate(self._losses)] if self._losses else []
-        return self._losses[0] if self._losses else np.zeros(0)
+        return self._losses[: self.n_steps]
 
     @property
     def params(self) -> tuple[np.ndarray, ...]:
@@ -306,19 +308,17 @@ class Descent:
     def _close_slice(self, n_steps: int, status: int, losses: np.ndarray) -> None:
         """Take over what a slice has done: n_steps whole steps in all."""
         done = n_steps - self.n_steps
+        if n_steps > len(self._losses):
+            self._losses = np.concatenate([self._losses, np.empty(max(n_steps, len(self._losses)))])
+        self._losses[self.n_steps : n_steps] = losses[:done]
         finite = bool(np.isfinite(self._theta[n_steps % 3]).all())
         if status == DIVERGED or not finite:
             # losses up to step n_steps - 1 are finite; so are the parameters that the last of them came from
             self.status = DIVERGED
             self.diverged_at = n_steps
-            if n_steps > 0:
-                n_steps, done = n_steps - 1, done - 1
+            n_steps = max(n_steps - 1, 0)
         else:
             self.status = status
-        if done >= 0:
-            self._losses.append(losses[:done].copy())
-        else:  # the step to take back was the last one of the slice before
-            self._losses = [self.losses[:done]]
         self.n_steps = n_steps
 
     def _reference_slice(self, steps: int) -> None:

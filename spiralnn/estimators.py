@@ -146,6 +146,7 @@ class _Classifier:
             self.feature_names_in_ = names
         elif hasattr(self, "feature_names_in_"):
             del self.feature_names_in_
+        self.loss_curve_: list[float] = []
         try:
             descent.run(
                 settings["max_iter"],
@@ -218,7 +219,8 @@ class _Classifier:
         params = descent.params
         self.coefs_ = list(params[0::2])
         self.intercepts_ = list(params[1::2])
-        self.loss_curve_ = [float(loss) for loss in descent.losses]
+        # what is new, and not the whole curve: a callback comes here after every step
+        self.loss_curve_[descent.n_steps :] = descent.losses[len(self.loss_curve_) :].tolist()
         self.loss_ = self.loss_curve_[-1] if self.loss_curve_ else math.nan
         self.n_iter_ = descent.n_steps
 
