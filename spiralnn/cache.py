@@ -22,6 +22,7 @@ from typing import Any
 import llvmlite
 import numba
 from numba.core.caching import CompileResultCacheImpl, _Cache
+from numba.core.runtime import rtsys
 from numba.misc.appdirs import AppDirs
 
 from .kernels import tile
@@ -109,7 +110,8 @@ class KernelCache(_Cache):
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         if not self._enabled:
             return None
-        target_context.refresh()
+        # Machine code needs Numba's runtime, but none of what refresh() imports for a compilation: 0.1 s of a process.
+        rtsys.initialize(target_context)
         try:
             name = self._file_name(sig, target_context.codegen())
         except OSError:  # sources that cannot be read back: no key, so no cache

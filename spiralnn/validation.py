@@ -19,7 +19,8 @@ def feature_matrix(X: Any, *, n_features: int | None = None, dtype: Any = None) 
     """
     if hasattr(X, "toarray") and hasattr(X, "nnz"):
         raise TypeError("X is a sparse matrix; expected a dense array: X.toarray() makes one, if memory allows")
-    if isinstance(X, np.ma.MaskedArray) and np.ma.is_masked(X):
+    masked = sys.modules.get("numpy.ma")  # not imported for the question: who has masked arrays has the module
+    if masked is not None and isinstance(X, masked.MaskedArray) and masked.is_masked(X):
         raise ValueError("X holds masked values; expected an array without missing values")
     array = as_array("X", X)
     if array.dtype.kind == "c":
