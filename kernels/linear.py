@@ -8,12 +8,11 @@ theta (float64) is the flat parameter vector [W (D, Kp) | b (Kp)], every row pad
 import numpy as np
 from numba import njit
 
-from .simd import ENTRY, add_to, load, minimum, span, store, traced
+from .simd import ENTRY, add_to, get, minimum, put, span, traced
 from .softmax import softmax_cross_entropy_tile
 from .tile import (
     BLOCK,
     INPUTS,
-    PANEL,
     add_input_products,
     add_row_sums,
     affine,
@@ -25,6 +24,8 @@ from .tile import (
     padded,
     put_rows,
 )
+
+CLASSES = 4  # a weight panel: most problems have few classes, and padding them to 8 would double the work
 
 
 def layout(D, H, K):
@@ -38,20 +39,21 @@ def workspace(D, H, K, T, dtype):
     Dp, Kp = padded(D, BLOCK), padded(K, 16)
     sums = aligned(1, (Dp + 1) * Kp + 16, np.float64)
     dW, db = sums[0, : Dp * Kp].reshape(Dp, Kp), sums[0, Dp * Kp : -16].reshape(1, Kp)
-    Ks = padded(K, PANEL)
-    shapes = ((Ks // PANEL * D, PANEL), (1, Kp), (min(Dp, INPUTS), T), (Ks, T), (1, T))
+    Ks = padded(K, CLASSES)
+    shapes = ((Ks // CLASSES * D, CLASSES), (1, Kp), (min(Dp, INPUTS), T), (Ks, T), (1, T))
     return (sums, dW, db, *(aligned(rows, columns, dtype) for rows, columns in shapes))
 
 
 @traced
 def pack(theta, now, D, H, K, workspace):
-    """Parameters theta[now] into the workspace, once a step: panels of PANEL classes, in the dtype of the tile."""
+    """Parameters theta[now] into the workspace, once a step: panels of CLASSES classes, in the dtype of the tile."""
     sums, dW, db, w, bias, x, s, labels = workspace
     Kp = bias.shape[1]
-    for k in span(0, w.shape[0] // D * PANEL, PANEL):
-        for d in span(0, D):
-            store(w, k // PANEL * D + d, 0, load(theta, now, d * Kp + k))
-        store(bias, 0, k, load(theta, now, dW.shape[0] * Kp + k))
+    for k in span(0, w.shape[0] // D * CLASSES, CLASSES):
+        for i in range(CLASSES):
+            for d in span(0, D):
+                put(w, k // CLASSES * D + d, i, get(theta, now, d * Kp + k + i))
+            put(bias, 0, k + i, get(theta, now, dW.shape[0] * Kp + k + i))
 
 
 @traced
@@ -62,10 +64,10 @@ def block(X, y, start, stop, tile_rows, H, K, workspace):
     for row in span(start, stop, tile_rows):
         rows = minimum(tile_rows, stop - row)
         load_labels(y, row, rows, labels)
-        affine(X, row, rows, w, bias, x, s)
+        affine(X, row, rows, w, bias, x, s, n_z=CLASSES)
         add_to(sums, 0, sums.shape[1] - 16, softmax_cross_entropy_tile(s, K, labels, rows))
         add_row_sums(s, K, rows, db)
-        add_input_products(X, row, rows, x, s, dW)
+        add_input_products(X, row, rows, x, s, dW, n_x=2)
 
 
 @traced
@@ -73,7 +75,7 @@ def _scores(X, start, stop, tile_rows, workspace, scores):
     sums, dW, db, w, bias, x, s, labels = workspace
     for row in span(start, stop, tile_rows):
         rows = minimum(tile_rows, stop - row)
-        affine(X, row, rows, w, bias, x, s)
+        affine(X, row, rows, w, bias, x, s, n_z=CLASSES)
         put_rows(s, row, rows, scores)
 
 
@@ -87,7 +89,7 @@ def _backward(X, dscores, start, stop, tile_rows, K, workspace):
         load_gradients(dscores, row, rows, s)
         add_row_sums(s, K, rows, db)
         load_inputs(X, row, rows, (D - 1) // INPUTS * INPUTS, D, x)
-        add_input_products(X, row, rows, x, s, dW)
+        add_input_products(X, row, rows, x, s, dW, n_x=2)
 
 
 @njit(**ENTRY)

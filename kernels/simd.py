@@ -90,6 +90,14 @@ class _Index:
     def __lt__(self, other):
         return _Float(self.builder, self.builder.icmp_signed("<", self.value, _index(self.builder, other)))
 
+    def __eq__(self, other):
+        return _Float(self.builder, self.builder.icmp_signed("==", self.value, _index(self.builder, other)))
+
+    def __ne__(self, other):
+        return _Float(self.builder, self.builder.icmp_signed("!=", self.value, _index(self.builder, other)))
+
+    __hash__ = None  # type: ignore[assignment]
+
     def __floordiv__(self, other):  # of numbers that are not negative
         return _Index(self.builder, self.builder.udiv(self.value, _index(self.builder, other)))
 
@@ -170,7 +178,7 @@ class _Float:
 
 
 class Var:
-    """A value that a loop changes: `s += x`, `s.set(x)`, read as `s.value` or by any operation."""
+    """A value that a loop changes: `s += x`, `s -= x`, `s.set(x)`; read as `s.value`."""
 
     def __init__(self, value):
         self.kind = type(value)
@@ -468,6 +476,23 @@ def every(a, *index):
     return np.full(lanes(a), a[index], a.dtype)
 
 
+def load_pairs(a, i):
+    """Vectors of a[i, 0], a[i + 1, 0], ... and of a[i, 1], ... for an array (rows, 2), its rows one run of memory."""
+    if not isinstance(a, _Array):
+        _check_vector(a.T, i, lanes(a))
+        return tuple(np.ascontiguousarray(a[i : i + lanes(a), column]) for column in range(2))
+    count = lanes(a)
+    if config.BOUNDSCHECK:
+        a.pointer([i + (count - 1), 1])
+    first = a.builder.bitcast(a.pointer([i, 0]), _vector_ir(a.kind.dtype, 2 * count).as_pointer())
+    both = a.builder.load(first, align=a.kind.dtype.bitwidth // 8)
+    undefined = ir.Constant(both.type, ir.Undefined)
+    return tuple(
+        _Float(a.builder, a.builder.shuffle_vector(both, undefined, _lane_mask(range(column, 2 * count, 2))))
+        for column in range(2)
+    )
+
+
 def gather(a, i, like, *rest, last=None):
     """The vector a[i, *rest], a[i + 1, *rest], ... in the dtype of the array `like`; from `last` on, a[last, *rest]."""
     count = lanes(like)
@@ -530,7 +555,7 @@ def sum_lanes(vector):
 
 
 def sum_each(vectors):
-    """The vector of the lane sums of 2, 4, 8 or 16 vectors.
+    """The vector of the lane sums of 2, 4, ... vectors, at most as many as one has lanes.
 
     Pairs of vectors are interleaved and added, then pairs of those: 3 instructions a vector instead of 8.
     """

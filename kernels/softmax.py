@@ -40,7 +40,7 @@ def softmax_cross_entropy_tile(s, K, labels, rows):
         total = var(zeros(s))
         number = var(zeros(s))  # k, in every lane
         for k in span(0, K):
-            shifted = load(s, k, t) - top
+            shifted = load(s, k, t) - top.value
             loss -= where(label == number.value, shifted, 0.0)
             e = exp(shifted)
             total += e

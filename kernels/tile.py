@@ -16,6 +16,7 @@ from .simd import (
     get,
     lanes,
     load,
+    load_pairs,
     minimum,
     number,
     put,
@@ -67,16 +68,21 @@ def load_inputs(X, start, rows, first, last, x):
     """Inputs [first, last) of rows [start, start + rows) of X (N, D), transposed, into x; padding repeats a row."""
     L = lanes(x)
     whole = rows // L * L
-    for t in span(0, whole, L):  # rows outside, inputs inside: a row's cache lines are used up before they go
-        for d in span(first, last):
-            store(x, d - first, t, gather(X, start + t, x, d))
+    for _ in when(X.shape[1] == 2):  # two loads and two shuffles instead of a load for every number
+        for t in span(0, whole, L):
+            for d, value in enumerate(load_pairs(X, start + t)):
+                store(x, d, t, value)
+    for _ in when(X.shape[1] != 2):
+        for t in span(0, whole, L):  # rows outside, inputs inside: a row's cache lines are used up before they go
+            for d in span(first, last):
+                store(x, d - first, t, gather(X, start + t, x, d))
     for t in span(whole, rows, L):
         for d in span(first, last):
             store(x, d - first, t, gather(X, start + t, x, d, last=start + rows - 1))
 
 
-def affine(X, start, rows, w, bias, x, z, run=1):
-    """z (H, T) = bias + w X^T, INPUTS inputs at a time, of w (H/8 D, 8): panels of (D, 8). x holds the last inputs.
+def affine(X, start, rows, w, bias, x, z, run=1, n_z=PANEL):
+    """z (H, T) = bias + w X^T, INPUTS inputs at a time, of w (H/n D, n): panels of (D, n). x holds the last inputs.
 
     run: vectors of rows that share a weight while it is in a register; 2 pays where there are many inputs.
     """
@@ -85,24 +91,24 @@ def affine(X, start, rows, w, bias, x, z, run=1):
         inputs = minimum(INPUTS, D - first)
         load_inputs(X, start, rows, first, first + inputs, x)
         for t, n in vectors(rows, L, run):
-            for panel in span(0, z.shape[0] // PANEL):
-                h, row = panel * PANEL, panel * D + first
+            for panel in span(0, z.shape[0] // n_z):
+                h, row = panel * n_z, panel * D + first
                 sums = [
                     [var(where(first > 0, load(z, h + i, t + j * L), every(bias, 0, h + i))) for j in range(n)]
-                    for i in range(PANEL)
+                    for i in range(n_z)
                 ]
                 for d in span(0, inputs):
                     values = [load(x, d, t + j * L) for j in range(n)]
-                    for i in range(PANEL):
+                    for i in range(n_z):
                         weight = every(w, row + d, i)
                         for j in range(n):
                             sums[i][j] += weight * values[j]
-                for i in range(PANEL):
+                for i in range(n_z):
                     for j in range(n):
                         store(z, h + i, t + j * L, sums[i][j])
 
 
-def add_input_products(X, start, rows, x, dz, dW):
+def add_input_products(X, start, rows, x, dz, dW, n_x=BLOCK):
     """dW (D, H) += X^T dz^T, INPUTS inputs at a time, beginning with the last ones, which x still holds."""
     D = X.shape[1]
     chunks = (D + INPUTS - 1) // INPUTS
@@ -111,7 +117,7 @@ def add_input_products(X, start, rows, x, dz, dW):
         inputs = minimum(INPUTS, D - first)
         for _ in when(i > 0):
             load_inputs(X, start, rows, first, first + inputs, x)
-        add_products(x, dz, rows, first, inputs, dW, BLOCK, BLOCK)
+        add_products(x, dz, rows, first, inputs, dW, n_x, BLOCK)
 
 
 def add_products(x, dz, rows, first, inputs, dW, n_x, n_z, activation=lambda z: z):

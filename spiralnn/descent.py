@@ -108,7 +108,7 @@ def _make_advance(name: str, pack: Any, block: Any) -> Any:
             if signal(status, 1) != RUNNING:
                 return
 
-    advance.py_func.kernel_name = name
+    getattr(advance, "py_func", advance).kernel_name = name
     return attach(advance)
 
 
@@ -179,7 +179,8 @@ class Descent:
     """One gradient descent: data, parameters, and the losses so far.
 
     X (N, D) float32 or float64, C-contiguous and finite; y (N,) labels in [0, K), see `validation.label_view`;
-    params (W, b) or (W, b, W2, b2). Nothing is checked here.
+    params (W, b) or (W, b, W2, b2). steps: how many one call of `run` is about to do, for threads must be worth
+    starting. Nothing is checked here.
     """
 
     def __init__(
@@ -193,6 +194,7 @@ class Descent:
         tol: float | None = None,
         n_threads: int | None = None,
         backend: str = "fused",
+        steps: int = 1_000_000,
     ) -> None:
         self.X, self.y = X, y
         self.step_size, self.reg, self.tol = float(step_size), float(reg), tol
@@ -215,15 +217,15 @@ class Descent:
             self._labels = y.astype(np.intp)
             self._run_slice = self._reference_slice
         else:
-            self._prepare(n_threads)
+            self._prepare(n_threads, steps)
             self._run_slice = self._fused_slice
 
-    def _prepare(self, n_threads: int | None) -> None:
+    def _prepare(self, n_threads: int | None, steps: int) -> None:
         """Everything the compiled loop writes to, allocated once."""
         N, D, H, K = self.N, self.D, self.H, self.K
         few_inputs = self._family is FEW_INPUTS or (H == 0 and D <= FEW_INPUT_WIDTH)
         self._plan: Plan = plan(N, H, few_inputs, self.X.itemsize)
-        self.n_threads = threads_for(step_flops(N, D, H, K), self._plan.n_chunks, n_threads)
+        self.n_threads = threads_for(step_flops(N, D, H, K), self._plan.n_chunks, n_threads, steps)
         P = self._theta.shape[1]
         self._shape = Shape(H, K, self._layout[-2][0] if H else self._layout[-1][0])
         levels = self._plan.chunk_blocks.bit_length() + 1
@@ -273,9 +275,9 @@ class Descent:
         return self.n_steps - first
 
     def evaluate(self) -> float:
-        """Loss of the parameters as they are, not finite if that is what it is; sets `gradients`, changes nothing."""
+        """Loss of the parameters as they are, not finite if that is what it is; sets `gradients`, takes no step."""
         losses = np.empty(1)
-        self._run(0, 1, losses, np.array([0, RUNNING]))
+        self._run(self.n_steps, self.n_steps + 1, losses, np.array([0, RUNNING]))
         return float(losses[0])
 
     def _fused_slice(self, steps: int) -> None:

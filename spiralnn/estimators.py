@@ -139,6 +139,7 @@ class _Classifier:
             tol=settings["tol"],
             n_threads=settings["n_threads"],
             backend=self.backend,
+            steps=1 if self.callback is not None else settings["max_iter"],
         )
         self.classes_, self.n_features_in_ = classes, D
         names = _column_names(X)

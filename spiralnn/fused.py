@@ -140,7 +140,8 @@ def _loss_gradients(
     shapes = _shapes(X, params)
     _check(X, X=(X, X.shape), **{n: (p, s) for n, p, s in zip(_NAMES, params, shapes, strict=False)})
     _check(X, **{"d" + n: (g, s) for n, g, s in zip(_NAMES, gradients, shapes, strict=False)})
-    descent = Descent(X, label_view(y, len(X), params[-1].size), params, step_size=0.0, reg=reg, n_threads=n_threads)
+    labels = label_view(y, len(X), params[-1].size)
+    descent = Descent(X, labels, params, step_size=0.0, reg=reg, n_threads=n_threads, steps=1)
     loss = descent.evaluate()
     for out, gradient in zip(gradients, descent.gradients, strict=True):
         out[...] = gradient

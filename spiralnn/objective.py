@@ -60,7 +60,7 @@ def loss_and_gradients(
     shapes = [np.shape(p) for p in given]
     if out is not None:
         _check_out(out, shapes, X.dtype)
-    descent = Descent(X, labels, params, step_size=0.0, reg=reg, n_threads=thread_count(n_threads))
+    descent = Descent(X, labels, params, step_size=0.0, reg=reg, n_threads=thread_count(n_threads), steps=1)
     loss = descent.evaluate()
     gradients = tuple(g.reshape(shape) for g, shape in zip(descent.gradients, shapes, strict=True))
     if out is None:

@@ -23,6 +23,7 @@ LONG_RUN_TILES = 256  # from so many tiles on, a block is BLOCK_TILES of them: f
 BLOCK_TILES = 8
 MAX_CHUNKS = 32  # block sums kept at once; more would cost memory (P + 1 numbers each), fewer would limit threads
 THREAD_FLOPS = 200_000  # work of a step a thread must have to be worth its two meetings of half a microsecond
+START_FLOPS = 20e6  # work of a whole call a thread must have to be worth starting: 0.1 ms quiet, 1 ms on a busy machine
 
 
 class Plan(NamedTuple):
@@ -86,10 +87,10 @@ def _cgroup_quota() -> float | None:
     return quota_us / period_us if quota_us > 0 else None
 
 
-def threads_for(flops: float, n_chunks: int, n_threads: int | None) -> int:
-    """Threads worth starting for so much work, at most n_threads (None: all this process may use)."""
+def threads_for(flops: float, n_chunks: int, n_threads: int | None, steps: int = 1) -> int:
+    """Threads worth starting for `steps` steps of so much work, at most n_threads (None: all this process may use)."""
     most = available_threads() if n_threads is None else n_threads
-    return max(1, min(most, n_chunks, int(flops // THREAD_FLOPS) if most > 1 else 1))
+    return max(1, min(most, n_chunks, int(flops // THREAD_FLOPS), int(flops * steps // START_FLOPS)))
 
 
 def run_threads(work: Callable[[int], object], n_threads: int, stop: np.ndarray) -> None:

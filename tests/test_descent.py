@@ -102,6 +102,7 @@ def test_slices_do_not_matter(N, D, H, K, dtype, backend):
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 def test_threads_do_not_matter(N, D, H, K, dtype, monkeypatch):
     monkeypatch.setattr(schedule, "THREAD_FLOPS", 1)
+    monkeypatch.setattr(schedule, "START_FLOPS", 1)
     p = problem(4 * N, D, H, K, dtype) if JIT else problem(N, D, H, K, dtype)
     steps = 50 if JIT else 2
     one = start(p, n_threads=1)
@@ -160,6 +161,7 @@ def test_an_exception_between_slices_leaves_whole_steps(backend):
 def test_a_stop_flag_in_the_middle_of_a_slice_leaves_whole_steps(n_threads, monkeypatch):
     # as Ctrl-C does it: the flag goes up while the threads compute
     monkeypatch.setattr(schedule, "THREAD_FLOPS", 1)
+    monkeypatch.setattr(schedule, "START_FLOPS", 1)
     monkeypatch.setattr(descent_module, "SLICE_SECONDS", 0.0)
 
     def run_threads(work, n_threads, stop):
@@ -188,35 +190,42 @@ def test_a_stop_flag_in_the_middle_of_a_slice_leaves_whole_steps(n_threads, monk
 
 
 @pytest.mark.skipif(JIT, reason="compiled threads cannot be held at a given instruction")
-def test_a_stop_flag_that_only_one_thread_has_seen_leaves_whole_steps(monkeypatch):
-    # Both threads have met. Thread 0 sees no flag and does its share of the step; then the flag goes up, and
-    # thread 1 leaves without its share: a step that nobody may count.
+def test_a_thread_that_left_before_the_last_one_came_leaves_whole_steps(monkeypatch):
+    # Thread 1 waits at the first meeting, sees the stop flag and leaves. Then thread 0 comes, finds that everybody
+    # has been there, and does its share of the step: a step that nobody may count.
     monkeypatch.setattr(schedule, "THREAD_FLOPS", 1)
-    signal = descent_module.signal
+    monkeypatch.setattr(schedule, "START_FLOPS", 1)
+    meet, left = barrier.meet, threading.Event()
 
-    def late(sync, i):
-        if threading.current_thread().name == "spiralnn-1" and i == 0 and sync[2 * barrier.LINE] == 1:
-            for _ in range(5000):  # until thread 0 has come to the second meeting; never for good
-                if sync[barrier.LINE] >= 2:
+    def late(sync, thread, n_threads, meeting):
+        if thread == 0 and meeting == 1:
+            for _ in range(5000):  # until thread 1 waits; never for good
+                if sync[2 * barrier.LINE] >= 1:
                     break
                 time.sleep(1e-3)
             sync[0] = 1
-        return signal(sync, i)
+            assert left.wait(5)
+        absent = meet(sync, thread, n_threads, meeting)
+        if thread == 1:
+            left.set()
+        return absent
 
     p = problem(40, 2, 0, 3)
     descent, other = start(p, n_threads=2), start(p)
     assert descent.n_threads == 2
-    monkeypatch.setattr(descent_module, "signal", late)
+    monkeypatch.setattr(descent_module, "meet", late)
     descent._fused_slice(1)
     monkeypatch.undo()
-    assert descent._sync[0] == 1  # it did come to pass
-    other.run(descent.n_steps)
+    assert left.is_set() and descent._sync[0] == 1  # it did come to pass
+    descent.run(1 - descent.n_steps)
+    other.run(1)
     assert_same_state(descent, other)
 
 
 @pytest.mark.skipif(not JIT, reason="in Python, threads take turns at fixed places")
 def test_a_stop_flag_at_any_moment_leaves_whole_steps(monkeypatch):
     monkeypatch.setattr(schedule, "THREAD_FLOPS", 1)
+    monkeypatch.setattr(schedule, "START_FLOPS", 1)
     p = problem(120, 2, 20, 3)
     whole = start(p, n_threads=1)
     descent = start(p, n_threads=2)

@@ -137,6 +137,7 @@ def started(monkeypatch):
         schedule.run_threads(work, n_threads, stop)
 
     monkeypatch.setattr(schedule, "THREAD_FLOPS", 1)
+    monkeypatch.setattr(schedule, "START_FLOPS", 1)
     monkeypatch.setattr(fused, "run_threads", run_threads)
     monkeypatch.setattr(descent, "run_threads", run_threads)
     return numbers
