@@ -5,7 +5,6 @@
 theta (float64) is the flat parameter vector [W (D, Kp) | b (Kp)], every row padded to 16 with zeros.
 """
 
-import numpy as np
 from numba import njit
 
 from .simd import ENTRY, add_to, get, minimum, put, span, traced
@@ -37,11 +36,11 @@ def layout(D, H, K):
 def workspace(D, H, K, T, dtype):
     """Arrays one thread needs: sums with the loss behind them, dW, db; packed w, bias; the tile's x, s, labels."""
     Dp, Kp = padded(D, BLOCK), padded(K, 16)
-    sums = aligned(1, (Dp + 1) * Kp + 16, np.float64)
+    (sums,) = aligned("f8", (1, (Dp + 1) * Kp + 16))
     dW, db = sums[0, : Dp * Kp].reshape(Dp, Kp), sums[0, Dp * Kp : -16].reshape(1, Kp)
     Ks = padded(K, CLASSES)
     shapes = ((Ks // CLASSES * D, CLASSES), (1, Kp), (min(Dp, INPUTS), T), (Ks, T), (1, T))
-    return (sums, dW, db, *(aligned(rows, columns, dtype) for rows, columns in shapes))
+    return (sums, dW, db, *aligned(dtype, *shapes))
 
 
 @traced

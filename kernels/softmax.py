@@ -58,7 +58,7 @@ def softmax_cross_entropy_tile(s, K, labels, rows):
 
 def workspace(K, T, dtype):
     """Arrays one thread needs for softmax_cross_entropy_rows: the loss, the tile's s and labels."""
-    return (aligned(1, 1, "f8"), aligned(padded(K, 2), T, dtype), aligned(1, T, dtype))
+    return (*aligned("f8", (1, 1)), *aligned(dtype, (padded(K, 2), T), (1, T)))
 
 
 @traced

@@ -41,12 +41,18 @@ def padded(n, unit):
     return -(-n // unit) * unit
 
 
-def aligned(rows, columns, dtype):
-    """Zeros (rows, columns) on a 64-byte boundary: a vector that straddles two cache lines costs two loads."""
-    size = rows * columns * np.dtype(dtype).itemsize
-    memory = np.zeros(size + 64, np.uint8)
-    first = -memory.ctypes.data % 64
-    return memory[first : first + size].view(dtype).reshape(rows, columns)
+def aligned(dtype, *shapes):
+    """Arrays of zeros (rows, columns), each on a 64-byte boundary: a vector that straddles two cache lines costs two
+    loads. One allocation, for a call on few rows takes no longer than a few allocations."""
+    dtype = np.dtype(dtype)
+    unit = 64 // dtype.itemsize
+    memory = np.zeros(sum(padded(rows * columns, unit) for rows, columns in shapes) + unit, dtype)
+    first = -memory.__array_interface__["data"][0] % 64 // dtype.itemsize
+    arrays = []
+    for rows, columns in shapes:
+        arrays.append(memory[first : first + rows * columns].reshape(rows, columns))
+        first += padded(rows * columns, unit)
+    return arrays
 
 
 def load_labels(y, start, rows, labels):

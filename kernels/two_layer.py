@@ -22,6 +22,7 @@ from numba import njit
 
 from .simd import (
     ENTRY,
+    VECTOR_BYTES,
     add_to,
     every,
     lanes,
@@ -67,12 +68,12 @@ def layout(D, H, K):
     )
 
 
-def _shared_workspace(D, H, K, dtype):
-    """Sums with the loss behind them, their parts dW, dV, db, db2; packed v and biases."""
+def _sums(D, H, K):
+    """Sums with the loss behind them, and their parts dW, dV, db, db2."""
     Dp, Hp, Kp = padded(D, BLOCK), padded(H, 16), padded(K, 16)
-    sums = aligned(1, (Dp + K + 1) * Hp + Kp + 16, np.float64)
+    (sums,) = aligned("f8", (1, (Dp + K + 1) * Hp + Kp + 16))
     parts = [sums[0, first : first + rows * n].reshape(rows, n) for first, rows, n, _, _ in layout(D, H, K)]
-    return (sums, *parts, aligned(padded(K, 2), Hp, dtype), aligned(2, max(Hp, Kp), dtype))
+    return (sums, *parts)
 
 
 def _pack_output(theta, now, Dp, K, v, biases):
@@ -104,8 +105,10 @@ def _close_last_class(dV, K):
 def general_workspace(D, H, K, T, dtype):
     """Arrays one thread needs: sums and parts, packed v, biases, w; the tile's x, z, s, labels."""
     Hz = padded(H, PANEL)
-    shapes = ((Hz // PANEL * D, PANEL), (min(padded(D, BLOCK), INPUTS), T), (Hz, T), (padded(K, 2), T), (1, T))
-    return (*_shared_workspace(D, H, K, dtype), *(aligned(rows, columns, dtype) for rows, columns in shapes))
+    Hp, Kp = padded(H, 16), padded(K, 16)
+    packed = (padded(K, 2), Hp), (2, max(Hp, Kp)), (Hz // PANEL * D, PANEL)
+    tile = (min(padded(D, BLOCK), INPUTS), T), (Hz, T), (padded(K, 2), T), (1, T)
+    return (*_sums(D, H, K), *aligned(dtype, *packed, *tile))
 
 
 @traced
@@ -222,11 +225,10 @@ UNITS = 4  # hidden units whose weights stay in registers over the rows of a til
 
 def few_workspace(D, H, K, T, dtype):
     """Arrays one thread needs: sums and parts, packed v, biases, w; the tile's x, s, labels, m, spread."""
-    Hp, L = padded(H, 16), 64 // np.dtype(dtype).itemsize
-    shapes = ((2, Hp), (2, T), (3, T), (1, T), (6, T), (6 * L, L))
-    parts = list(_shared_workspace(D, H, K, dtype))
-    parts[5] = aligned(3, Hp, dtype)  # v: two classes beside the last, also when there is only one
-    return (*parts, *(aligned(rows, columns, dtype) for rows, columns in shapes))
+    Hp, L = padded(H, 16), VECTOR_BYTES // np.dtype(dtype).itemsize
+    packed = (3, Hp), (2, Hp), (2, Hp)  # v: two classes beside the last, also when there is only one
+    tile = (2, T), (3, T), (1, T), (6, T), (6 * L, L)
+    return (*_sums(D, H, K), *aligned(dtype, *packed, *tile))
 
 
 @traced

@@ -208,7 +208,7 @@ class Descent:
         self._family = family_for(self.D, self.H, self.K)
         self._layout = self._family.layout(self.D, self.H, self.K)
         start = flatten(params, self._layout)
-        self._theta = aligned(3, start.size, np.float64)
+        (self._theta,) = aligned(np.float64, (3, start.size))
         self._theta[0] = start
         self._seconds_per_step: float | None = None
         self._run_slice: Callable[[int], None]
@@ -230,12 +230,12 @@ class Descent:
         self._shape = Shape(H, K, self._layout[-2][0] if H else self._layout[-1][0])
         levels = self._plan.chunk_blocks.bit_length() + 1
         self._workspaces = [
-            (self._family.workspace(D, H, K, self._plan.tile_rows, self.X.dtype), aligned(levels, P + 16, np.float64))
+            (self._family.workspace(D, H, K, self._plan.tile_rows, self.X.dtype), *aligned("f8", (levels, P + 16)))
             for _ in range(self.n_threads)
         ]
-        self._sums = aligned(self._plan.n_chunks, P + 16, np.float64)
+        (self._sums,) = aligned(np.float64, (self._plan.n_chunks, P + 16))
         self._sync = np.zeros(sync_size(self.n_threads), np.int64)
-        self._gradient = aligned(1, P, self.X.dtype)
+        (self._gradient,) = aligned(self.X.dtype, (1, P))
 
     @property
     def losses(self) -> np.ndarray:

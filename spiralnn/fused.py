@@ -236,8 +236,9 @@ def _tree_sum(parts: np.ndarray) -> Any:
 def _with_origin(params: Sequence[np.ndarray]) -> np.ndarray:
     """theta (1, P) with one more class, whose scores are zero: the origin that the kernels measure from."""
     W, b, W2, b2 = params
-    extended = (W, b, np.pad(W2, ((0, 0), (0, 1))), np.pad(b2, (0, 1)))
-    return flatten(extended, two_layer.layout(W.shape[0], W.shape[1], b2.size + 1))[None]
+    W2 = np.concatenate([W2, np.zeros((len(W2), 1), W2.dtype)], axis=1)
+    b2 = np.concatenate([b2, np.zeros(1, b2.dtype)])
+    return flatten((W, b, W2, b2), two_layer.layout(W.shape[0], W.shape[1], b2.size))[None]
 
 
 _NAMES = ("W", "b", "W2", "b2")

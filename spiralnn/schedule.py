@@ -89,8 +89,10 @@ def _cgroup_quota() -> float | None:
 
 def threads_for(flops: float, n_chunks: int, n_threads: int | None, steps: int = 1) -> int:
     """Threads worth starting for `steps` steps of so much work, at most n_threads (None: all this process may use)."""
-    most = available_threads() if n_threads is None else n_threads
-    return max(1, min(most, n_chunks, int(flops // THREAD_FLOPS), int(flops * steps // START_FLOPS)))
+    worth = min(n_chunks, int(flops // THREAD_FLOPS), int(flops * steps // START_FLOPS))
+    if worth < 2:  # asking the system would take longer than the work
+        return 1
+    return max(1, min(worth, available_threads() if n_threads is None else n_threads))
 
 
 def run_threads(work: Callable[[int], object], n_threads: int, stop: np.ndarray) -> None:
