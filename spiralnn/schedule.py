@@ -16,7 +16,9 @@ from typing import NamedTuple
 import numba
 import numpy as np
 
-TILE_BYTES = 4096  # rows of a tile with few inputs: 512 float64. Measured 256, 512, 1024: 0.81, 0.94, 0.80 of peak
+# Rows of a tile with few inputs: 384 float64, or 768 float32. Share of the multiply-add rate for 256, 384 and 512
+# float64 rows: 1.05, 1.07, 1.03; for 512, 640 and 768 float32 rows: 1.05, 1.07, 1.08. (Above 1: see two_layer.py.)
+TILE_BYTES = 3072
 WIDE_TILE_BYTES = 2048  # with many inputs: 256 rows, so that 64 inputs and 128 hidden units fit the second-level cache
 HIDDEN_BYTES = 512 * 1024  # hidden values of a tile at most, half of a 1 MiB second-level cache
 LONG_RUN_TILES = 256  # from so many tiles on, a block is BLOCK_TILES of them: fewer sums to add up
