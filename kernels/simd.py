@@ -643,16 +643,30 @@ def exp(x):
     low, high, rounder, ln2, rest, rounder_bits, mantissa, bias = _EXP[_itemsize(x)]
     x = where(x < low, low, x)  # written so that NaN survives
     x = where(x > high, high, x)
-    shifted = x * _LOG2_E + rounder  # its low bits hold round(x / ln 2)
-    n = shifted - rounder
-    r = x - n * ln2
-    r = r - n * rest
-    q = _polynomial(r, _EXP_COEFFICIENTS[_itemsize(x)])
-    p = (r + r * r * q) + 1.0
+    shifted, p = _reduced_exp(x, rounder, ln2, rest)
     # 2^n in two factors, so that a result down to the last subnormal is rounded once
     k = _bits(shifted) - rounder_bits
     half = k >> 1
     return p * _from_bits((half + bias) << mantissa) * _from_bits((k - half + bias) << mantissa)
+
+
+def _reduced_exp(x, rounder, ln2, rest):
+    """(shifted, p) with e**x = p 2^n, where the low bits of shifted hold n = round(x / ln 2)."""
+    shifted = x * _LOG2_E + rounder
+    n = shifted - rounder
+    r = x - n * ln2
+    r = r - n * rest
+    q = _polynomial(r, _EXP_COEFFICIENTS[_itemsize(x)])
+    return shifted, (r + r * r * q) + 1.0
+
+
+def exp_of_negative(x):
+    """e**x for x <= 0, and 0 where that is no normal number: a fifth less work than exp; NaN for NaN."""
+    x = _plain(x)
+    _, _, rounder, ln2, rest, rounder_bits, mantissa, bias = _EXP[_itemsize(x)]
+    low = (1 - bias) * 0.6931471805599453
+    shifted, p = _reduced_exp(x, rounder, ln2, rest)
+    return where(x < low, 0.0, p * _from_bits((_bits(shifted) + (bias - rounder_bits)) << mantissa))
 
 
 def log(x):

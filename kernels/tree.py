@@ -33,13 +33,14 @@ def sum_of_squares(a, i, last) -> float:
 
 
 @traced
-def descend(theta, now, then, sums, gradient, first, last, N, reg, step_size):
-    """In columns [first, last): gradient = sums / N + reg theta, and theta[then] = theta[now] - step_size gradient.
+def descend(theta, now, then, sums, gradient, first, last, share, reg, step_size):
+    """In columns [first, last): gradient = share sums + reg theta, and theta[then] = theta[now] - step_size gradient.
 
-    gradient is of the model's dtype; parameters are rounded to it, so that what is kept is what was computed with.
+    share is 1 / N: dividing by N takes as long as all the rest. gradient is of the model's dtype; parameters are
+    rounded to it, so that what is kept is what was computed with.
     """
     for t in span(first, last, lanes(theta)):
         value = load(theta, now, t)
-        slope = load(sums, 0, t) / N + value * reg
+        slope = load(sums, 0, t) * share + value * reg
         store(gradient, 0, t, slope)
         store(theta, then, t, rounded(value - slope * step_size, gradient))

@@ -86,8 +86,8 @@ def _make_advance(name: str, pack: Any, block: Any) -> Any:
                     if thread == 0:
                         add_row(sums, j + width, j, P, P + 8)
                 width *= 2
-            descend(theta, now, then, sums, gradient, low, middle, np.float64(N), reg, step_size)
-            descend(theta, now, then, sums, gradient, middle, high, np.float64(N), 0.0, step_size)
+            descend(theta, now, then, sums, gradient, low, middle, 1.0 / N, reg, step_size)
+            descend(theta, now, then, sums, gradient, middle, high, 1.0 / N, 0.0, step_size)
             if thread == 0:
                 loss = sums[0, P] / N + 0.5 * reg * sum_of_squares(theta, now, shape.n_weights)
                 losses[step - first] = loss
@@ -130,7 +130,7 @@ GENERAL = Family(
 )
 FEW_INPUTS = Family(
     "two_layer_few_inputs",
-    two_layer.layout,
+    two_layer.few_layout,
     two_layer.few_workspace,
     _make_advance("two_layer_few_inputs", two_layer.few_pack, two_layer.few_block),
 )

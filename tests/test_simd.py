@@ -81,6 +81,7 @@ def elementwise(function):
 
 
 EXP, LOG, RELU = elementwise(simd.exp), elementwise(simd.log), elementwise(relu)
+EXP_OF_NEGATIVE = elementwise(simd.exp_of_negative)
 
 
 def ulps(function, x, values):
@@ -117,6 +118,20 @@ def test_exp_within_two_ulp(dtype, part):
         x = np.concatenate([x, np.array([normal, most, 0.0, -0.0, 1.0, -1.0], dtype)])
     # below 1 ulp with fused multiply-adds; without them (JIT off, older CPUs) the reduction rounds once more
     assert ulps(mpmath.exp, x, EXP(x)) <= 2.0
+
+
+@dtypes
+def test_exp_of_negative_within_two_ulp(dtype):
+    _, normal, _ = EXP_RANGE[dtype]
+    random = np.random.default_rng(2)
+    x = np.concatenate([random.uniform(normal + 0.1, 0, 3000), random.uniform(-30, 0, 3000), [0.0, -0.0]]).astype(dtype)
+    assert ulps(mpmath.exp, x, EXP_OF_NEGATIVE(x)) <= 2.0
+
+
+@dtypes
+def test_exp_of_negative_special_values(dtype):
+    values = EXP_OF_NEGATIVE(np.array([np.nan, -1e4, -1e30, -np.inf, 0], dtype))
+    np.testing.assert_array_equal(values, [np.nan, 0, 0, 0, 1])
 
 
 @dtypes
