@@ -6,10 +6,10 @@ Softmax does not change when all scores of a row shift, and the class gradients 
 last class serves as origin: the kernels compute with v_k = W2_k - W2_{K-1}, K - 1 columns forward and backward,
 and the last column of dW2 is minus the sum of the others. At K = 3 this saves a third of the work on scores.
 
-Two families, chosen in `fused.py`:
+Two families, chosen in `spiralnn/descent.py`:
 
 - general: hidden values of the tile are kept (H x T, in the second-level cache) and overwritten with their
-  gradient; loops blocked 4 x 4 from `tile.py`.
+  gradient; the loops of `tile.py`, in register blocks.
 - few inputs (D <= 2, K <= 3): hidden values are cheaper to compute again than to keep, and the gradients of a
   hidden unit follow from six sums over the rows where it is active (`_few_backward`), which are additions only.
 
