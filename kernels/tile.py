@@ -42,8 +42,10 @@ def padded(n, unit):
 
 
 def aligned(dtype, *shapes):
-    """Arrays of zeros (rows, columns), each on a 64-byte boundary: a vector that straddles two cache lines costs two
-    loads. One allocation, for a call on few rows takes no longer than a few allocations."""
+    """Arrays of zeros (rows, columns), each on a 64-byte boundary: a vector across two cache lines costs two loads.
+
+    One allocation for all: a call on few rows takes no longer than a few allocations.
+    """
     dtype = np.dtype(dtype)
     unit = 64 // dtype.itemsize
     memory = np.zeros(sum(padded(rows * columns, unit) for rows, columns in shapes) + unit, dtype)

@@ -24,7 +24,7 @@ HIDDEN_BYTES = 512 * 1024  # hidden values of a tile at most, half of a 1 MiB se
 LONG_RUN_TILES = 256  # from so many tiles on, a block is BLOCK_TILES of them: fewer sums to add up
 BLOCK_TILES = 8
 MAX_CHUNKS = 32  # block sums kept at once; more would cost memory (P + 1 numbers each), fewer would limit threads
-THREAD_FLOPS = 200_000  # work of a step a thread must have to be worth its two meetings of half a microsecond
+THREAD_FLOPS = 200_000  # work of a step a thread must have to be worth its two meetings (0.1 microseconds each)
 START_FLOPS = 20e6  # work of a whole call a thread must have to be worth starting: 0.1 ms quiet, 1 ms on a busy machine
 
 
