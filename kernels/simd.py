@@ -17,6 +17,8 @@ operation appends LLVM instructions. Without (NUMBA_DISABLE_JIT=1) the same body
 vector's length: one source, so the twin cannot differ. With NUMBA_BOUNDSCHECK=1 every load and store is checked.
 """
 
+import copy
+
 import numpy as np
 from numba import config, types
 from numba.core import cgutils, utils
@@ -441,6 +443,18 @@ def add_to(a, i, t, vector):
         a[i, t : t + len(vector)] += vector
 
 
+def prefetch(a, i, d):
+    """Ask for the cache line of a[i, d], C-contiguous, ahead of its use; a may have ended before."""
+    if not isinstance(a, _Array):
+        return
+    builder, i32 = a.builder, ir.IntType(32)
+    place = builder.gep(a.data, [builder.add(builder.mul(_index(builder, i), a.sizes[1]), _index(builder, d))])
+    pointer = builder.bitcast(place, ir.IntType(8).as_pointer())
+    kind = ir.FunctionType(ir.VoidType(), [pointer.type, i32, i32, i32])
+    function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+    builder.call(function, [pointer, i32(0), i32(2), i32(1)])  # to read, into the second-level cache, data
+
+
 def rounded(vector, a):
     """The vector rounded to the dtype of the array a, in its own dtype."""
     vector = _plain(vector)
@@ -453,6 +467,21 @@ def rounded(vector, a):
 def _check_vector(a, t, count):
     if t < 0 or t + count > a.shape[1]:
         raise IndexError(f"vector [{t}, {t + count}) outside an array of {a.shape[1]} columns")
+
+
+def store_whole(a, i, vector):
+    """a[i], a[i + 1], ... = the whole numbers of a vector, or a[i] = that of one float, as integers."""
+    vector = _plain(vector)
+    if not isinstance(a, _Array):
+        a[i : i + np.size(vector)] = vector
+        return
+    kind = a.context.get_data_type(a.kind.dtype)
+    if not isinstance(vector.value.type, ir.VectorType):
+        a.builder.store(a.builder.fptosi(vector.value, kind), a.pointer([i]))
+        return
+    kind = ir.VectorType(kind, vector.value.type.count)
+    pointer = a.builder.bitcast(a.pointer([i], kind.count), kind.as_pointer())
+    a.builder.store(a.builder.fptosi(vector.value, kind), pointer, align=a.kind.dtype.bitwidth // 8)
 
 
 def get(a, *index):
@@ -476,21 +505,98 @@ def every(a, *index):
     return np.full(lanes(a), a[index], a.dtype)
 
 
-def load_pairs(a, i):
-    """Vectors of a[i, 0], a[i + 1, 0], ... and of a[i, 1], ... for an array (rows, 2), its rows one run of memory."""
+def part(a, i, first, rows, columns):
+    """The elements of a[i] from `first` on as an array (rows, columns), sharing memory."""
+    if not isinstance(a, _Array):
+        return a[i, first : first + rows * columns].reshape(rows, columns)
+    view = copy.copy(a)
+    view.data = a.pointer([i, first], rows * columns)
+    view.kind = types.Array(a.kind.dtype, 2, "C")
+    view.sizes = [_index(a.builder, n) for n in (rows, columns)]
+    return view
+
+
+def first_aligned(a):
+    """The smallest i for which a[0, i] lies at the beginning of a cache line."""
+    size = (a.kind.dtype.bitwidth // 8) if isinstance(a, _Array) else a.itemsize
+    if not isinstance(a, _Array):
+        return -a.__array_interface__["data"][0] % 64 // size
+    builder, i64 = a.builder, ir.IntType(64)
+    return _Index(builder, builder.udiv(builder.and_(builder.neg(builder.ptrtoint(a.data, i64)), i64(63)), i64(size)))
+
+
+def load_columns(a, i, columns):
+    """Vectors a[i:i + lanes, 0], a[i:i + lanes, 1], ... of an array of so few columns, its rows one run of memory.
+
+    As many loads as columns, and each column is picked from them with one shuffle less.
+    """
     if not isinstance(a, _Array):
         _check_vector(a.T, i, lanes(a))
-        return tuple(np.ascontiguousarray(a[i : i + lanes(a), column]) for column in range(2))
-    count = lanes(a)
+        return [np.ascontiguousarray(a[i : i + lanes(a), column]) for column in range(columns)]
+    count, builder = lanes(a), a.builder
+    run = [_run(a, i, 0, v * count) for v in range(columns)]
+    if columns == 1:
+        return [_Float(builder, run[0])]
+    picked = []
+    for column in range(columns):
+        value = run[0]
+        for v in range(1, columns):
+            # lanes whose number lies in run v come from there, at first also those of run 0
+            places = [lane * columns + column - v * count for lane in range(count)]
+            early = [lane * columns + column if v == 1 else lane for lane in range(count)]
+            mask = [count + at if 0 <= at < count else min(e, count - 1) for at, e in zip(places, early, strict=True)]
+            value = builder.shuffle_vector(value, run[v], _lane_mask(mask))
+        picked.append(_Float(builder, value))
+    return picked
+
+
+def load_row(a, i, d):
+    """The vector of a's memory from a[i, d] on, a C-contiguous: beyond the end of a row it goes on in the next one."""
+    if isinstance(a, _Array):
+        return _Float(a.builder, _run(a, i, d, 0))
+    start = i * a.shape[1] + d
+    if start < 0 or start + lanes(a) > a.size:
+        raise IndexError(f"vector [{start}, {start + lanes(a)}) outside an array of {a.size} elements")
+    return a.reshape(-1)[start : start + lanes(a)].copy()
+
+
+def columns(rows):
+    """From n vectors, n a power of two: as many vectors of n as they have lanes, the first of all first lanes, ...
+
+    Lanes are swapped between pairs of vectors 1, 2, 4, ... apart: a shuffle a vector and power of two.
+    """
+    if not isinstance(rows[0], _Float):
+        return list(np.ascontiguousarray(np.array(rows).T))
+    builder, values, n = rows[0].builder, [row.value for row in rows], len(rows)
+    count, width = values[0].type.count, 1
+    while width < n:
+        low = _lane_mask([lane if lane & width == 0 else count + lane - width for lane in range(count)])
+        high = _lane_mask([lane + width if lane & width == 0 else count + lane for lane in range(count)])
+        swapped = list(values)
+        for j in range(n):
+            if j & width == 0:
+                swapped[j] = builder.shuffle_vector(values[j], values[j + width], low)
+                swapped[j + width] = builder.shuffle_vector(values[j], values[j + width], high)
+        values = swapped
+        width *= 2
+    if n == count:
+        return [_Float(builder, value) for value in values]
+    undefined = ir.Constant(values[0].type, ir.Undefined)
+    parts = [_lane_mask(range(c // n * n, c // n * n + n)) for c in range(count)]
+    return [_Float(builder, builder.shuffle_vector(values[c % n], undefined, parts[c])) for c in range(count)]
+
+
+def _run(a, i, d, offset):
+    """The vector of a's memory that begins `offset` elements behind a[i, d] and may go on into the next rows."""
+    builder, count = a.builder, lanes(a)
+    first = builder.add(builder.mul(_index(builder, i), a.sizes[1]), _index(builder, d))
+    first = builder.add(first, _index(builder, offset))
     if config.BOUNDSCHECK:
-        a.pointer([i + (count - 1), 1])
-    first = a.builder.bitcast(a.pointer([i, 0]), _vector_ir(a.kind.dtype, 2 * count).as_pointer())
-    both = a.builder.load(first, align=a.kind.dtype.bitwidth // 8)
-    undefined = ir.Constant(both.type, ir.Undefined)
-    return tuple(
-        _Float(a.builder, a.builder.shuffle_vector(both, undefined, _lane_mask(range(column, 2 * count, 2))))
-        for column in range(2)
-    )
+        size = builder.mul(a.sizes[0], a.sizes[1])
+        for element in (first, builder.add(first, _index(builder, count - 1))):
+            cgutils.do_boundscheck(a.context, builder, element, size, 0)
+    pointer = builder.bitcast(builder.gep(a.data, [first]), _vector_ir(a.kind.dtype, count).as_pointer())
+    return builder.load(pointer, align=a.kind.dtype.bitwidth // 8)
 
 
 def gather(a, i, like, *rest, last=None):
@@ -509,6 +615,28 @@ def gather(a, i, like, *rest, last=None):
     if isinstance(a.kind.dtype, types.Integer):
         return _Float(builder, builder.uitofp(vector, _vector_ir(like.kind.dtype, count)))
     return _Float(builder, _convert(builder, vector, like.kind.dtype))
+
+
+def stride(a):
+    """Bytes from one element of an array of one axis to the next."""
+    return _Index(a.builder, a.strides[0]) if isinstance(a, _Array) else a.strides[0]
+
+
+def load_spaced(a, i, like):
+    """The vector a[i], a[i + 1], ... of unsigned integers 8 bytes apart, as floats of the dtype of the array `like`.
+
+    Reads 8 bytes from the last of them on.
+    """
+    count = lanes(like)
+    if not isinstance(a, _Array):
+        return a[i : i + count].astype(like.dtype)
+    builder, wide = a.builder, ir.VectorType(ir.IntType(64), count)
+    first = a.pointer([i])
+    if config.BOUNDSCHECK:
+        a.pointer([i + count])
+    vector = builder.load(builder.bitcast(first, wide.as_pointer()), align=1)
+    narrow = ir.VectorType(a.context.get_data_type(a.kind.dtype), count)
+    return _Float(builder, builder.uitofp(builder.trunc(vector, narrow), _vector_ir(like.kind.dtype, count)))
 
 
 def number(a, i):

@@ -23,7 +23,10 @@ from .simd import (
     where,
     zeros,
 )
-from .tile import aligned, load_inputs, load_labels, padded, put_rows
+from .tile import carve, load_inputs, load_labels, padded, pitch, put_rows
+
+# So many losses share a logarithm, that of the product of their totals. A total is at most K: 4 cannot overflow.
+PRODUCTS = 4
 
 
 def softmax_cross_entropy_tile(s, K, labels, rows):
@@ -31,49 +34,88 @@ def softmax_cross_entropy_tile(s, K, labels, rows):
 
     labels (1, T) hold the class as a float, -1 in padding rows, which get no loss and no gradient.
     """
+    L = lanes(s)
     loss = var(zeros(s))
-    for t in span(0, rows, lanes(s)):
-        label = load(labels, 0, t)
-        top = var(load(s, 0, t))
-        for k in span(1, K):
-            top.set(maximum(load(s, k, t), top.value))
-        total = var(zeros(s))
-        number = var(zeros(s))  # k, in every lane
-        for k in span(0, K):
-            shifted = load(s, k, t) - top.value
-            loss -= where(label == number.value, shifted, 0.0)
-            e = exp_of_negative(shifted)
-            total += e
-            number += 1.0
-            store(s, k, t, e)
-        real = label > -0.5
-        loss += where(real, log(total), 0.0)
-        scale = where(real, 1.0 / total.value, 0.0)
-        number.set(zeros(s))
-        for k in span(0, K):
-            store(s, k, t, load(s, k, t) * scale - where(label == number.value, full(s, 1.0), 0.0))
-            number += 1.0
+    for group in span(0, rows, PRODUCTS * L):
+        product = var(full(s, 1.0))
+        for t in span(group, minimum(group + PRODUCTS * L, rows), L):
+            label = load(labels, 0, t)
+            top = var(load(s, 0, t))
+            for k in span(1, K):
+                top.set(maximum(load(s, k, t), top.value))
+            total = var(zeros(s))
+            number = var(zeros(s))  # k, in every lane
+            for k in span(0, K):
+                shifted = load(s, k, t) - top.value
+                loss -= where(label == number.value, shifted, 0.0)
+                e = exp_of_negative(shifted)
+                total += e
+                number += 1.0
+                store(s, k, t, e)
+            scale = _scale(label, total.value, product)
+            number.set(zeros(s))
+            for k in span(0, K):
+                store(s, k, t, load(s, k, t) * scale - where(label == number.value, full(s, 1.0), 0.0))
+                number += 1.0
+        loss += log(product.value)
     return sum_lanes(loss)
 
 
-def workspace(K, T, dtype):
-    """Arrays one thread needs for softmax_cross_entropy_rows: the loss, the tile's s and labels."""
-    return (*aligned("f8", (1, 1)), *aligned(dtype, (padded(K, 2), T), (1, T)))
+def softmax_cross_entropy_vectors(scores_at, gradients_to, rows, labels):
+    """The same for few classes, known while tracing, whose scores never leave the registers. Returns the loss sum.
+
+    scores_at(t) gives the scores of a vector of rows, a vector a class, but for the last class, whose score is 0;
+    gradients_to(t, gradients) takes their gradients.
+    """
+    L = lanes(labels)
+    loss = var(zeros(labels))
+    for group in span(0, rows, PRODUCTS * L):
+        product = var(full(labels, 1.0))
+        for t in span(group, minimum(group + PRODUCTS * L, rows), L):
+            label, scores = load(labels, 0, t), scores_at(t)
+            top = zeros(labels)
+            for score in scores:
+                top = maximum(score, top)
+            shifted = [score - top for score in (*scores, zeros(labels))]
+            e = [exp_of_negative(x) for x in shifted]
+            scale = _scale(label, sum(e[1:], e[0]), product)
+            own = where(label > -0.5, shifted[-1], 0.0)
+            for k in range(len(scores)):
+                own = where(label == float(k), shifted[k], own)
+            loss -= own
+            one = full(labels, 1.0)
+            gradients_to(t, [e[k] * scale - where(label == float(k), one, 0.0) for k in range(len(scores))])
+        loss += log(product.value)
+    return sum_lanes(loss)
+
+
+def _scale(label, total, product):
+    """1 / total, and a factor total for the product; 0 and 1 in padding rows."""
+    real = label > -0.5
+    product.set(product.value * where(real, total, 1.0))
+    return where(real, 1.0 / total, 0.0)
+
+
+def shapes(K, T, unit):
+    """Shapes of what one thread needs for softmax_cross_entropy_rows: the tile's s and labels."""
+    T = pitch(T, unit)
+    return (padded(K, 2), T), (1, T)
 
 
 @traced
-def _rows(scores, y, start, stop, tile_rows, workspace, dscores, factor):
-    loss, s, labels = workspace
+def _rows(scores, y, start, stop, tile_rows, memory, losses, chunk, dscores, factor):
     K = scores.shape[1]
+    s, labels = carve(memory, shapes(K, tile_rows, lanes(memory)))
     for row in span(start, stop, tile_rows):
         rows = minimum(tile_rows, stop - row)
         load_inputs(scores, row, rows, 0, K, s)
         load_labels(y, row, rows, labels)
-        add_to(loss, 0, 0, softmax_cross_entropy_tile(s, K, labels, rows))
+        add_to(losses, chunk, 0, softmax_cross_entropy_tile(s, K, labels, rows))
         put_rows(s, row, rows, dscores, factor)
 
 
 @njit(**ENTRY)
-def softmax_cross_entropy_rows(scores, y, start, stop, tile_rows, workspace, dscores):
-    """Loss sum of rows [start, stop), added to workspace[0]; their gradient, divided by N, into dscores (N, K)."""
-    _rows(scores, y, start, stop, tile_rows, workspace, dscores, scores.dtype.type(1.0 / scores.shape[0]))
+def softmax_cross_entropy_rows(scores, y, start, stop, tile_rows, memory, losses, chunk, dscores):
+    """Loss sum of rows [start, stop), added to losses[chunk, 0]; their gradient, divided by N, into dscores (N, K)."""
+    factor = scores.dtype.type(1.0 / scores.shape[0])
+    _rows(scores, y, start, stop, tile_rows, memory, losses, chunk, dscores, factor)

@@ -10,56 +10,88 @@ import numpy as np
 
 from .simd import (
     add_to,
+    columns,
     counting,
-    every,
+    first_aligned,
     gather,
     get,
     lanes,
     load,
-    load_pairs,
+    load_columns,
+    load_row,
+    load_spaced,
     minimum,
     number,
+    part,
+    prefetch,
     put,
     span,
     store,
+    store_whole,
+    stride,
     sum_each,
     sum_lanes,
     var,
-    vectors,
     when,
     where,
     zeros,
 )
 
-INPUTS = 64  # inputs held at a time: 64 x 256 float64 are 128 KiB, an eighth of a 1 MiB second-level cache
-PANEL = 8  # hidden units (or classes) whose sums stay in registers: enough to hide the latency of a multiply-add
-BLOCK = 4  # inputs by hidden units in add_products: 16 sums and 5 operands fit the 32 registers
+INPUTS = 128  # inputs held at a time: 128 x 256 float64 are 256 KiB, a quarter of a 1 MiB second-level cache
+PANEL = 8  # hidden units whose sums stay in registers: enough to hide the latency of a multiply-add
 
 
 def padded(n, unit):
     """n rounded up to a multiple of unit."""
-    return -(-n // unit) * unit
+    return (n + (unit - 1)) // unit * unit
+
+
+def pitch(T, unit):
+    """Row length of a tile's arrays: T rounded up to an odd number of cache lines, of `unit` elements.
+
+    Rows a power of two apart share a few sets of the first-level cache and drive each other out.
+    """
+    return ((T + (unit - 1)) // unit // 2 * 2 + 1) * unit
+
+
+def scratch_size(shapes, unit):
+    """Elements of memory that `carve` needs, `unit` of them a cache line."""
+    return sum(padded(rows * length, unit) for rows, length in shapes) + unit
+
+
+def carve(memory, shapes):
+    """Arrays (rows, columns) out of memory (1, n), each on a cache line: a vector across two costs two loads."""
+    arrays, first = [], first_aligned(memory)
+    for rows, length in shapes:
+        arrays.append(part(memory, 0, first, rows, length))
+        first = first + padded(rows * length, lanes(memory))
+    return arrays
 
 
 def aligned(dtype, *shapes):
-    """Arrays of zeros (rows, columns), each on a 64-byte boundary: a vector across two cache lines costs two loads.
-
-    One allocation for all: a call on few rows takes no longer than a few allocations.
-    """
+    """Arrays of zeros, as of `carve`; one allocation for all, so that a short call is not made of allocations."""
     dtype = np.dtype(dtype)
-    unit = 64 // dtype.itemsize
-    memory = np.zeros(sum(padded(rows * columns, unit) for rows, columns in shapes) + unit, dtype)
-    first = -memory.__array_interface__["data"][0] % 64 // dtype.itemsize
-    arrays = []
-    for rows, columns in shapes:
-        arrays.append(memory[first : first + rows * columns].reshape(rows, columns))
-        first += padded(rows * columns, unit)
-    return arrays
+    return carve(np.zeros((1, scratch_size(shapes, 64 // dtype.itemsize)), dtype), shapes)
+
+
+def chunks(D, backwards=False):
+    """(first input, inputs) of equal chunks of at most INPUTS inputs, whole groups of 16 but the last."""
+    count = (D + (INPUTS - 1)) // INPUTS
+    size = ((D + count - 1) // count + 15) // 16 * 16
+    for i in span(0, count):
+        first = (count - 1 - i if backwards else i) * size
+        yield first, minimum(size, D - first)
 
 
 def load_labels(y, start, rows, labels):
     """Labels of rows [start, start + rows) as floats into labels (1, T); -1 in padding rows."""
-    for t in span(0, rows, lanes(labels)):
+    L = lanes(labels)
+    whole = var(rows - rows)
+    for _ in when(stride(y) == 8):  # the low part of 64-bit integers, of which the last may be the end of memory
+        whole.set(minimum(rows, y.shape[0] - 1 - start) // L * L)
+    for t in span(0, whole.value, L):
+        store(labels, 0, t, load_spaced(y, start + t, labels))
+    for t in span(whole.value, rows, L):
         label = gather(y, start + t, labels, last=start + rows - 1)
         store(labels, 0, t, where(counting(labels) < number(labels, rows - t), label, -1.0))
 
@@ -72,74 +104,67 @@ def load_gradients(dscores, start, rows, s):
             store(s, k, t, where(counting(s) < number(s, rows - t), value, 0.0))
 
 
-def load_inputs(X, start, rows, first, last, x):
-    """Inputs [first, last) of rows [start, start + rows) of X (N, D), transposed, into x; padding repeats a row."""
+def load_inputs(X, start, rows, first, inputs, x, watch=None):
+    """Inputs [first, first + inputs) of `rows` rows of X (N, D) from start on, transposed, into x.
+
+    Padding rows hold what follows in X, or repeat the last row. watch: a vector that becomes NaN if an input is not
+    finite.
+    """
+    L = lanes(x)
+    N, D = X.shape
+    groups = (inputs + (L - 1)) // L * L
+    for t in span(0, rows, L):
+        # a transposed load reads whole vectors, beyond the end of a row: not where X ends
+        end = (start + t + (L - 1)) * D + first + groups
+        for _ in when(end < N * D + 1):
+            for d in span(0, inputs, L):
+                values = columns([load_row(X, start + t + i, first + d) for i in range(L)])
+                for c in reversed(range(L)):  # what lies beyond the last input goes to its place, for it to overwrite
+                    store(x, minimum(d + c, inputs - 1), t, values[c])
+                    if watch is not None:
+                        watch += values[c] * 0.0
+        for _ in when(end > N * D):
+            for d in span(0, inputs):
+                value = gather(X, start + t, x, first + d, last=start + rows - 1)
+                store(x, d, t, value)
+                if watch is not None:
+                    watch += value * 0.0
+
+
+def prefetch_rows(X, row, rows, first, inputs):
+    """Ask for inputs [first, first + inputs) of some rows from `row` on ahead of their use."""
+    for i in span(0, rows):
+        for d in span(0, inputs, lanes(X)):
+            prefetch(X, row + i, first + d)
+
+
+def load_few_inputs(X, start, rows, x, D):
+    """load_inputs for X (N, D) with D known while tracing."""
     L = lanes(x)
     whole = rows // L * L
-    for _ in when(X.shape[1] == 2):  # two loads and two shuffles instead of a load for every number
-        for t in span(0, whole, L):
-            for d, value in enumerate(load_pairs(X, start + t)):
-                store(x, d, t, value)
-    for _ in when(X.shape[1] != 2):
-        for t in span(0, whole, L):  # rows outside, inputs inside: a row's cache lines are used up before they go
-            for d in span(first, last):
-                store(x, d - first, t, gather(X, start + t, x, d))
+    for t in span(0, whole, L):
+        for d, value in enumerate(load_columns(X, start + t, D)):
+            store(x, d, t, value)
     for t in span(whole, rows, L):
-        for d in span(first, last):
-            store(x, d - first, t, gather(X, start + t, x, d, last=start + rows - 1))
+        for d in range(D):
+            store(x, d, t, gather(X, start + t, x, d, last=start + rows - 1))
 
 
-def affine(X, start, rows, w, bias, x, z, run=1, n_z=PANEL):
-    """z (H, T) = bias + w X^T, INPUTS inputs at a time, of w (H/n D, n): panels of (D, n). x holds the last inputs.
+def add_products(x, z, rows, first, inputs, h, dW, n_x, n_z, activation=lambda z: z):
+    """dW[first + d, h + j] += sum over rows of x[d] activation(z[h + j]), all d, n_z of j; n_x by n_z at a time.
 
-    run: vectors of rows that share a weight while it is in a register; 2 pays where there are many inputs.
+    16 sums and the operands fit the 32 registers. dW is float64.
     """
-    L, D = lanes(x), X.shape[1]
-    for first in span(0, D, INPUTS):
-        inputs = minimum(INPUTS, D - first)
-        load_inputs(X, start, rows, first, first + inputs, x)
-        for t, n in vectors(rows, L, run):
-            for panel in span(0, z.shape[0] // n_z):
-                h, row = panel * n_z, panel * D + first
-                sums = [
-                    [var(where(first > 0, load(z, h + i, t + j * L), every(bias, 0, h + i))) for j in range(n)]
-                    for i in range(n_z)
-                ]
-                for d in span(0, inputs):
-                    values = [load(x, d, t + j * L) for j in range(n)]
-                    for i in range(n_z):
-                        weight = every(w, row + d, i)
-                        for j in range(n):
-                            sums[i][j] += weight * values[j]
-                for i in range(n_z):
-                    for j in range(n):
-                        store(z, h + i, t + j * L, sums[i][j])
-
-
-def add_input_products(X, start, rows, x, dz, dW, n_x=BLOCK):
-    """dW (D, H) += X^T dz^T, INPUTS inputs at a time, beginning with the last ones, which x still holds."""
-    D = X.shape[1]
-    chunks = (D + INPUTS - 1) // INPUTS
-    for i in span(0, chunks):
-        first = (chunks - 1 - i) * INPUTS
-        inputs = minimum(INPUTS, D - first)
-        for _ in when(i > 0):
-            load_inputs(X, start, rows, first, first + inputs, x)
-        add_products(x, dz, rows, first, inputs, dW, n_x, BLOCK)
-
-
-def add_products(x, dz, rows, first, inputs, dW, n_x, n_z, activation=lambda z: z):
-    """dW[first + d, h] += sum over rows of x[d] activation(dz[h]), in register blocks of n_x by n_z; dW float64."""
-    for h in span(0, dz.shape[0], n_z):
-        for d in span(0, inputs, n_x):
-            sums = [[var(zeros(x)) for _ in range(n_z)] for _ in range(n_x)]
-            for t in span(0, rows, lanes(x)):
-                factors = [activation(load(dz, h + j, t)) for j in range(n_z)]
-                for i in range(n_x):
-                    value = load(x, d + i, t)
-                    for j in range(n_z):
-                        sums[i][j] += value * factors[j]
+    for d in span(0, inputs, n_x):
+        sums = [[var(zeros(x)) for _ in range(n_z)] for _ in range(n_x)]
+        for t in span(0, rows, lanes(x)):
+            factors = [activation(load(z, h + j, t)) for j in range(n_z)]
             for i in range(n_x):
+                value = load(x, d + i, t)
+                for j in range(n_z):
+                    sums[i][j] += value * factors[j]
+        for i in range(n_x):
+            for _ in when(inputs > d + i):
                 add_to(dW, first + d + i, h, sum_each(sums[i]))
 
 
@@ -159,7 +184,20 @@ def put_rows(s, start, rows, out, factor=1.0):
             put(out, start + t, k, get(s, k, t) * factor)
 
 
-def clear(a):
-    """a (1, n) = 0, n a multiple of 16."""
-    for i in span(0, a.shape[1], lanes(a)):
-        store(a, 0, i, zeros(a))
+def put_best(s, K, start, rows, out):
+    """out[start + t] = the first class k with the largest s[k, t]."""
+    L = lanes(s)
+    whole = rows // L * L
+    for t in span(0, rows, L):
+        top, best, number = var(load(s, 0, t)), var(zeros(s)), var(zeros(s))
+        for k in span(1, K):
+            number += 1.0
+            value = load(s, k, t)
+            better = value > top.value
+            top.set(where(better, value, top.value))
+            best.set(where(better, number.value, best.value))
+        store(s, 0, t, best)
+    for t in span(0, whole, L):
+        store_whole(out, start + t, load(s, 0, t))
+    for t in span(whole, rows):
+        store_whole(out, start + t, get(s, 0, t))

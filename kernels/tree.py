@@ -1,18 +1,17 @@
-"""Block sums along one fixed binary tree, and the step of gradient descent from them.
+"""Chunk sums along one fixed binary tree, and the step of gradient descent from them.
 
-Which thread computed a block does not change the tree, so the result is the same to the last bit for any number
-of threads. A chunk is a subtree: 2^k consecutive blocks, summed by one thread with a stack of k + 1 partial sums.
-All arrays but the gradient are float64; rows are multiples of 8.
+Which thread computed a chunk does not change the tree, so the result is the same to the last bit for any number
+of threads. All arrays but the gradient are float64; row lengths are multiples of 8.
 """
 
 from .simd import add_to, lanes, load, rounded, span, store, sum_lanes, traced, var, zeros
 
 
 @traced
-def copy_row(a, i, b, j):
-    """b[j] = a[i]."""
+def clear_row(a, i):
+    """a[i] = 0."""
     for t in span(0, a.shape[1], lanes(a)):
-        store(b, j, t, load(a, i, t))
+        store(a, i, t, zeros(a))
 
 
 @traced

@@ -1,96 +1,101 @@
-"""The two-layer ReLU network over a block of rows: forward, softmax cross-entropy and backward, tile by tile.
+"""The two-layer ReLU network over a tile of rows: forward, softmax cross-entropy and backward.
 
     z = x W + b,  f = max(0, z) W2 + b2,  L = -log softmax(f)_y                      (the case study's formulas)
 
-Softmax does not change when all scores of a row shift, and the class gradients of a row sum to zero. So the
-last class serves as origin: the kernels compute with v_k = W2_k - W2_{K-1}, K - 1 columns forward and backward,
-and the last column of dW2 is minus the sum of the others. At K = 3 this saves a third of the work on scores.
+Softmax does not change when all scores of a row shift, and the class gradients of a row sum to zero. So where loss
+and gradients are computed at once the last class serves as origin: the kernels compute with v_k = W2_k - W2_{K-1},
+K - 1 columns forward and backward, and the last column of dW2 is minus the sum of the others. At K = 3 this saves a
+third of the work on scores.
 
 Two families, chosen in `spiralnn/descent.py`:
 
-- general: hidden values of the tile are kept (H x T, in the second-level cache) and overwritten with their
-  gradient; the loops of `tile.py`, in register blocks.
-- few inputs (D <= 2, K <= 3): hidden values are cheaper to compute again than to keep, and the gradients of a
-  hidden unit follow from six sums over the rows where it is active (`_few_backward`), which are additions only.
+- general: hidden values of the tile are kept (H x T, in the second-level cache) and overwritten with their gradient.
+  Everything is done panel by panel (8 hidden units), forward and backward, while the panel is in the first-level cache.
+- few inputs (D <= 4 and few classes): hidden values are cheaper to compute again than to keep, and the gradients of a
+  hidden unit follow from (D + 1) (K - 1) sums over the rows where it is active (`_few_backward`), additions only.
 
-theta (float64) is the flat parameter vector [W (Dp, Hp) | W2 transposed (K, Hp) | b (Hp) | b2 (Kp)], every row
+theta (float64) is the flat parameter vector [W (D, Hp) | W2 transposed (K, Hp) | b (Hp) | b2 (Kp)], every row
 padded to 16 with zeros, so that everything that runs along hidden units runs in whole vectors.
 """
+
+import functools
 
 import numpy as np
 from numba import njit
 
 from .simd import (
     ENTRY,
-    VECTOR_BYTES,
     add_to,
     every,
+    get,
     lanes,
     load,
     minimum,
+    part,
+    put,
     relu,
     span,
     store,
     sum_each,
+    sum_lanes,
     traced,
     var,
     vectors,
+    when,
     where,
     zeros,
 )
-from .softmax import softmax_cross_entropy_tile
+from .softmax import softmax_cross_entropy_tile, softmax_cross_entropy_vectors
 from .tile import (
-    BLOCK,
     INPUTS,
     PANEL,
-    add_input_products,
     add_products,
     add_row_sums,
-    affine,
     aligned,
-    clear,
+    carve,
+    chunks,
+    load_few_inputs,
     load_gradients,
     load_inputs,
     load_labels,
     padded,
+    pitch,
+    prefetch_rows,
+    put_best,
     put_rows,
 )
 
 
-def layout(D, H, K, block=BLOCK):
-    """Parts of theta as (first, rows, row length, used rows, used columns): W, W2 transposed, b, b2; weights first.
-
-    block: what D is padded to.
-    """
-    Dp, Hp = padded(D, block), padded(H, 16)
+def layout(D, H, K):
+    """Parts of theta as (first, rows, row length, used rows, used columns): W, W2 transposed, b, b2; weights first."""
+    Hp = padded(H, 16)
     return (
-        (0, Dp, Hp, D, H),
-        (Dp * Hp, K, Hp, K, H),
-        ((Dp + K) * Hp, 1, Hp, 1, H),
-        ((Dp + K + 1) * Hp, 1, padded(K, 16), 1, K),
+        (0, D, Hp, D, H),
+        (D * Hp, K, Hp, K, H),
+        ((D + K) * Hp, 1, Hp, 1, H),
+        ((D + K + 1) * Hp, 1, padded(K, 16), 1, K),
     )
 
 
-def _sums(layout):
-    """Sums with the loss behind them, and their parts dW, dV, db, db2."""
-    first, rows, length, _, _ = layout[-1]
-    (sums,) = aligned("f8", (1, first + rows * length + 16))
-    parts = [sums[0, first : first + rows * n].reshape(rows, n) for first, rows, n, _, _ in layout]
-    return (sums, *parts)
-
-
-def _pack_output(theta, now, Dp, K, v, biases):
-    """v_k = W2_k - W2_{K-1} and both biases, relative to the last class: its own row becomes zero."""
+def _parts(sums, chunk, D, K, v):
+    """dW, dW2 transposed, db, db2 and the loss of a chunk's sums, laid out as theta, with the loss behind them."""
     Hp = v.shape[1]
-    b = (Dp + K) * Hp
-    for h in span(0, Hp, lanes(theta)):
-        last = load(theta, now, b - Hp + h)
+    places = (0, D, Hp), (D * Hp, K, Hp), ((D + K) * Hp, 1, Hp), ((D + K + 1) * Hp, 1, K), (sums.shape[1] - 16, 1, 1)
+    return [part(sums, chunk, first, rows, columns) for first, rows, columns in places]
+
+
+def _pack_output(theta, now, D, K, v, b, b2):
+    """v_k = W2_k - W2_{K-1} and both biases: the last class is the origin, and its own row becomes zero."""
+    Hp, L = v.shape[1], lanes(theta)
+    for h in span(0, Hp, L):
+        last = load(theta, now, (D + K - 1) * Hp + h)
         for k in span(0, K):
-            store(v, k, h, load(theta, now, (Dp + k) * Hp + h) - last)
-        store(biases, 0, h, load(theta, now, b + h))
-    origin = every(theta, now, b + Hp + K - 1)
-    for k in span(0, K, lanes(theta)):
-        store(biases, 1, k, load(theta, now, b + Hp + k) - origin)
+            store(v, k, h, load(theta, now, (D + k) * Hp + h) - last)
+        store(b, 0, h, load(theta, now, (D + K) * Hp + h))
+    biases = (D + K + 1) * Hp
+    origin = every(theta, now, biases + K - 1)
+    for k in span(0, K, L):
+        store(b2, 0, k, load(theta, now, biases + k) - origin)
 
 
 def _close_last_class(dV, K):
@@ -105,230 +110,333 @@ def _close_last_class(dV, K):
 # ---------------------------------------------------------------------------------------------- general
 
 
+def general_shapes(D, H, K, T, unit, keep=True):
+    """Shapes of what one thread needs: packed w, b, v, b2; the tile's x, s, labels, z. unit: elements of a cache line.
+
+    keep: whether hidden values are kept, which take most of it; without, they need a place between chunks of inputs.
+    """
+    Hp, T = padded(H, 16), pitch(T, unit)
+    kept = padded(H, PANEL) * (1 if keep else minimum((D - 1) // INPUTS, 1))
+    packed = (padded(H, PANEL) // PANEL * D, PANEL), (1, Hp), (K, Hp), (1, padded(K, 16))
+    return *packed, (minimum(padded(D, 2), INPUTS), T), (padded(K, 2), T), (1, T), (kept, T)
+
+
 def general_workspace(D, H, K, T, dtype):
-    """Arrays one thread needs: sums and parts, packed v, biases, w; the tile's x, z, s, labels."""
-    Hz = padded(H, PANEL)
-    Hp, Kp = padded(H, 16), padded(K, 16)
-    packed = (padded(K, 2), Hp), (2, max(Hp, Kp)), (Hz // PANEL * D, PANEL)
-    tile = (min(padded(D, BLOCK), INPUTS), T), (Hz, T), (padded(K, 2), T), (1, T)
-    return (*_sums(layout(D, H, K)), *aligned(dtype, *packed, *tile))
+    """The arrays of these shapes."""
+    return tuple(aligned(dtype, *general_shapes(D, H, K, T, 64 // np.dtype(dtype).itemsize)))
 
 
 @traced
 def general_pack(theta, now, D, H, K, workspace):
     """Parameters theta[now] into the workspace, once a step: hidden weights in panels of PANEL units."""
-    sums, dW, dV, db, db2, v, biases, w, x, z, s, labels = workspace
-    for h in span(0, z.shape[0], PANEL):
+    w, b, v, b2, x, s, labels, z = workspace
+    for h in span(0, H, PANEL):
         for d in span(0, D):
             store(w, h // PANEL * D + d, 0, load(theta, now, d * v.shape[1] + h))
-    _pack_output(theta, now, dW.shape[0], K, v, biases)
+    _pack_output(theta, now, D, K, v, b, b2)
 
 
 @traced
-def general_block(X, y, start, stop, tile_rows, H, K, workspace):
-    """Loss and gradient sums of rows [start, stop) into the workspace. Twin: reference.two_layer_loss_gradients."""
-    sums, dW, dV, db, db2, v, biases, w, x, z, s, labels = workspace
-    clear(sums)
-    for row in span(start, stop, tile_rows):
-        rows = minimum(tile_rows, stop - row)
-        load_labels(y, row, rows, labels)
-        affine(X, row, rows, w, biases, x, z, run=2)
-        _scores(z, v, biases, K, s, rows)
-        add_to(sums, 0, sums.shape[1] - 16, softmax_cross_entropy_tile(s, K, labels, rows))
-        add_row_sums(s, K, rows, db2)
-        _backward(X, row, rows, x, z, s, v, K - 1, dW, dV, db)
+def general_tile(X, y, row, rows, H, K, workspace, sums, chunk):
+    """Loss and gradient sums of a tile, added to sums[chunk]. Twin: reference.two_layer_loss_gradients."""
+    w, b, v, b2, x, s, labels, z = workspace
+    dW, dV, db, db2, loss = _parts(sums, chunk, X.shape[1], K, v)
+    load_labels(y, row, rows, labels)
+    for t in span(0, rows, lanes(s)):
+        store(s, K - 1, t, zeros(s))
+    _forward(X, row, rows, w, b, v, b2, H, K - 1, x, s, z)
+    add_to(loss, 0, 0, softmax_cross_entropy_tile(s, K, labels, rows))
+    add_row_sums(s, K, rows, db2)
+    _backward(X, row, rows, x, s, z, v, H, K - 1, dW, dV, db)
     _close_last_class(dV, K)
 
 
-def _backward(X, row, rows, x, z, ds, v, classes, dW, dV, db):
-    """From dscores of `classes` classes to dW2 (as dV), db and dW."""
-    add_products(ds, z, rows, 0, classes, dV, 2, PANEL, relu)
-    _backward_hidden(z, ds, v, classes, db, rows)
-    add_input_products(X, row, rows, x, z, dW)
+def _forward(X, row, rows, w, b, v, b2, H, classes, x, s, z, keep=True, watch=None):
+    """s (classes, T) = v max(0, z) + b2 with z (H, T) = w x + b, which is left behind if it is to be kept.
+
+    watch: see load_inputs.
+    """
+    L, D = lanes(x), X.shape[1]
+    for t in span(0, rows, L):
+        for k in span(0, classes):
+            store(s, k, t, every(b2, 0, k))
+    for first, inputs in chunks(D):
+        load_inputs(X, row, rows, first, inputs, x, watch)
+        # while one chunk of inputs is multiplied the next one, or the next tile's first, comes from memory
+        next_row, next_input = var(row + 0), var(first + inputs)
+        for _ in when(first + inputs == D):
+            next_row.set(row + rows)
+            next_input.set(D - D)
+        share = (2 * L * PANEL + H - 1) // H  # rows asked for in a turn of the loop over h
+        for t, n in vectors(rows, L, 2):  # two vectors of rows share a weight while it is in a register
+            at = [t + j * L for j in range(n)]
+            for h in span(0, H, PANEL):
+                panel = h // PANEL * D + first
+                prefetch_rows(X, next_row.value + t + h // PANEL * share, share, next_input.value, inputs)
+                sums = [[var(every(b, 0, h + i)) for _ in at] for i in range(PANEL)]
+                for _ in when(first > 0):
+                    for i in range(PANEL):
+                        for j in range(n):
+                            sums[i][j].set(load(z, h + i, at[j]))
+                for d in span(0, inputs):
+                    values = [load(x, d, t) for t in at]
+                    for i in range(PANEL):
+                        weight = every(w, panel + d, i)
+                        for j in range(n):
+                            sums[i][j] += weight * values[j]
+                for _ in when(first + inputs < D + (1 if keep else 0)):
+                    for i in range(PANEL):
+                        for j in range(n):
+                            store(z, h + i, at[j], sums[i][j])
+                for _ in when(first + inputs == D):
+                    hidden = [[relu(z.value) for z in unit] for unit in sums]
+                    _add_scores(hidden, v, h, classes, s, at)
 
 
-def _scores(z, v, biases, K, s, rows):
-    """s (K, T) = v max(0, z) + bias, two classes at a time; v is zero in the last class, the origin."""
+def _add_scores(hidden, v, h, classes, s, at):
+    """s += v hidden for a panel of hidden values in registers."""
+    for k in span(0, classes):
+        weights = [every(v, k, h + i) for i in range(PANEL)]
+        for j, t in enumerate(at):
+            halves = [load(s, k, t), weights[1] * hidden[1][j]]  # two chains: half the latency
+            for i in (0, *range(2, PANEL)):
+                halves[i % 2] = halves[i % 2] + weights[i] * hidden[i][j]
+            store(s, k, t, halves[0] + halves[1])
+
+
+def _backward(X, row, rows, x, ds, z, v, H, classes, dW, dV, db):
+    """From dscores of `classes` classes to dW2 (as dV), db and dW; x holds the last inputs, as _forward leaves it."""
+    D = X.shape[1]
+    last = var(D - D + 1)  # whether these are the last inputs, the first to come
+    for first, inputs in chunks(D, backwards=True):
+        for _ in when(last.value == 0):
+            load_inputs(X, row, rows, first, inputs, x)
+        for h in span(0, H, PANEL):
+            for _ in when(last.value == 1):
+                add_products(ds, z, rows, 0, classes, h, dV, 2, PANEL, relu)
+                _hidden_gradient(z, ds, v, classes, db, rows, h)
+            add_products(x, z, rows, first, inputs, h, dW, 2, PANEL)
+        last.set(D - D)
+
+
+def _hidden_gradient(z, ds, v, classes, db, rows, h):
+    """z = gradient of z = v^T ds where z > 0, else 0, for the panel at h; its sums over rows are added to db (1, H)."""
     L = lanes(z)
-    for t, n in vectors(rows, L, 4):
-        for k in span(0, K, 2):
-            sums = [[var(every(biases, 1, k + i)) for _ in range(n)] for i in range(2)]
-            for h in span(0, z.shape[0]):
-                weights = [every(v, k + i, h) for i in range(2)]
-                for j in range(n):
-                    value = relu(load(z, h, t + j * L))
-                    for i in range(2):
-                        sums[i][j] += weights[i] * value
-            for i in range(2):
-                for j in range(n):
-                    store(s, k + i, t + j * L, sums[i][j])
-
-
-def _backward_hidden(z, ds, v, classes, db, rows):
-    """The hidden gradient v^T ds, where z > 0, replaces z (H, T); db += its sums over rows."""
-    for h in span(0, z.shape[0], PANEL):
-        totals = [var(zeros(z)) for _ in range(PANEL)]
-        for t in span(0, rows, lanes(z)):
-            sums = [var(zeros(z)) for _ in range(PANEL)]
-            for k in span(0, classes):
-                value = load(ds, k, t)
-                for i in range(PANEL):
-                    sums[i] += every(v, k, h + i) * value
+    totals = [var(zeros(z)) for _ in range(PANEL)]
+    for t in span(0, rows, L):
+        sums = [var(zeros(z)) for _ in range(PANEL)]
+        for k in span(0, classes):
+            value = load(ds, k, t)
             for i in range(PANEL):
-                gradient = where(load(z, h + i, t) > 0.0, sums[i], 0.0)
-                store(z, h + i, t, gradient)
-                totals[i] += gradient
-        add_to(db, 0, h, sum_each(totals))
+                sums[i] += every(v, k, h + i) * value
+        for i in range(PANEL):
+            gradient = where(load(z, h + i, t) > 0.0, sums[i].value, 0.0)
+            store(z, h + i, t, gradient)
+            totals[i] += gradient
+    add_to(db, 0, h, sum_each(totals))
 
 
-# Scores and backward on their own take class scores and gradients as they come, whose rows need not sum to zero.
-# They run as above with one more class, of zero weights, as the origin: K below counts it.
+# Scores and gradients of their own are taken as they are: no class serves as origin.
+
+
+def _packed(W, b, W2, b2, memory, T, keep):
+    """The arrays of a workspace in memory (1, n), zeros, with the parameters in their places."""
+    (D, H), K = W.shape, W2.shape[1]
+    w, bias, v, bias2, x, s, labels, z = carve(memory, general_shapes(D, H, K, T, lanes(memory), keep))
+    for d in span(0, D):
+        for h in span(0, H):
+            put(w, h // PANEL * D + d, h - h // PANEL * PANEL, get(W, d, h))
+    for h in span(0, H):
+        put(bias, 0, h, get(b, h))
+        for k in span(0, K):
+            put(v, k, h, get(W2, h, k))
+    for k in span(0, K):
+        put(bias2, 0, k, get(b2, k))
+    return w, bias, v, bias2, x, s, z
 
 
 @traced
-def _score_tiles(X, start, stop, tile_rows, K, workspace, scores):
-    sums, dW, dV, db, db2, v, biases, w, x, z, s, labels = workspace
+def _scores(X, start, stop, tile_rows, W, b, W2, b2, memory, scores):
+    w, bias, v, bias2, x, s, z = _packed(W, b, W2, b2, memory, tile_rows, keep=False)
     for row in span(start, stop, tile_rows):
         rows = minimum(tile_rows, stop - row)
-        affine(X, row, rows, w, biases, x, z, run=2)
-        _scores(z, v, biases, K, s, rows)
+        _forward(X, row, rows, w, bias, v, bias2, W.shape[1], W2.shape[1], x, s, z, keep=False)
         put_rows(s, row, rows, scores)
 
 
 @traced
-def _backward_tiles(X, dscores, start, stop, tile_rows, K, workspace):
-    sums, dW, dV, db, db2, v, biases, w, x, z, s, labels = workspace
-    clear(sums)
+def _predict(X, start, stop, tile_rows, W, b, W2, b2, memory, best) -> float:
+    w, bias, v, bias2, x, s, z = _packed(W, b, W2, b2, memory, tile_rows, keep=False)
+    watch = var(zeros(x))
     for row in span(start, stop, tile_rows):
         rows = minimum(tile_rows, stop - row)
-        affine(X, row, rows, w, biases, x, z, run=2)
+        _forward(X, row, rows, w, bias, v, bias2, W.shape[1], W2.shape[1], x, s, z, keep=False, watch=watch)
+        put_best(s, W2.shape[1], row, rows, best)
+    return sum_lanes(watch)
+
+
+@traced
+def _backward_alone(X, dscores, start, stop, tile_rows, W, b, W2, b2, memory, sums, chunk):
+    w, bias, v, bias2, x, s, z = _packed(W, b, W2, b2, memory, tile_rows, keep=True)
+    (D, H), K = W.shape, W2.shape[1]
+    dW, dV, db, db2, loss = _parts(sums, chunk, D, K, v)
+    for row in span(start, stop, tile_rows):
+        rows = minimum(tile_rows, stop - row)
+        _forward(X, row, rows, w, bias, v, bias2, H, 0, x, s, z)
         load_gradients(dscores, row, rows, s)
-        add_row_sums(s, K - 1, rows, db2)
-        _backward(X, row, rows, x, z, s, v, K - 1, dW, dV, db)
+        add_row_sums(s, K, rows, db2)
+        _backward(X, row, rows, x, s, z, v, H, K, dW, dV, db)
+
+
+# memory (1, n): zeros, see `general_shapes` and `tile.scratch_size`
 
 
 @njit(**ENTRY)
-def scores_rows(X, start, stop, tile_rows, theta, H, K, workspace, scores):
-    """Rows [start, stop) of scores (N, K - 1). Twin: reference.two_layer_scores."""
-    general_pack(theta, 0, X.shape[1], H, K, workspace)
-    _score_tiles(X, start, stop, tile_rows, K, workspace, scores)
+def scores_rows(X, start, stop, tile_rows, W, b, W2, b2, memory, scores):
+    """Rows [start, stop) of scores (N, K). Twin: reference.two_layer_scores."""
+    _scores(X, start, stop, tile_rows, W, b, W2, b2, memory, scores)
 
 
 @njit(**ENTRY)
-def backward_rows(X, dscores, start, stop, tile_rows, theta, H, K, workspace):
-    """Gradient sums of rows [start, stop) into the workspace. Twin: reference.two_layer_backward."""
-    general_pack(theta, 0, X.shape[1], H, K, workspace)
-    _backward_tiles(X, dscores, start, stop, tile_rows, K, workspace)
+def predict_rows(X, start, stop, tile_rows, W, b, W2, b2, memory, best):
+    """Rows [start, stop) of best (N,), the class of the largest score; returns 0, or NaN where X is not finite."""
+    return _predict(X, start, stop, tile_rows, W, b, W2, b2, memory, best)
+
+
+@njit(**ENTRY)
+def backward_rows(X, dscores, start, stop, tile_rows, W, b, W2, b2, memory, sums, chunk):
+    """Gradient sums of rows [start, stop), added to sums[chunk]. Twin: reference.two_layer_backward."""
+    _backward_alone(X, dscores, start, stop, tile_rows, W, b, W2, b2, memory, sums, chunk)
 
 
 # ------------------------------------------------------------------------------------------- few inputs
 
-UNITS = 2  # hidden units at a time: 12 sums in registers in _few_backward. 4 spill: 2.19 against 2.03 ns
 
+@functools.cache
+def few_inputs(D, C):
+    """(workspace, pack, tile) of the kernels for exactly D inputs and C = K - 1 classes beside the origin."""
+    S = (D + 1) * C  # sums a hidden unit: moments of ds_k with the bias and every input
+    units = 4 if S <= 4 else 2  # at a time in backward, so that their sums stay in registers. 4 at S = 6: 8 % slower
+    forward_units = 4 if D + C <= 4 else 2  # in forward, for their weights. 2 at (2, 2): 6 to 12 % slower
 
-def few_layout(D, H, K):
-    """As layout, with two rows of W: fewer zeros to add up."""
-    return layout(D, H, K, 2)
+    def workspace(_, H, K, T, dtype):
+        """Arrays one thread needs: w, b, v, b2; the tile's x, s, labels, m, spread."""
+        Hp, L = padded(H, 16), 64 // np.dtype(dtype).itemsize
+        T = pitch(T, L)
+        packed = (D, Hp), (1, Hp), (K, Hp), (1, padded(K, 16))
+        tile = (D, T), (C, T), (1, T), (S, T), (S * L, L)
+        return tuple(aligned(dtype, *packed, *tile))
 
+    @traced
+    def pack(theta, now, _, H, K, workspace):
+        """Parameters theta[now] into the workspace, once a step."""
+        w, b, v, b2, x, s, labels, m, spread = workspace
+        for h in span(0, w.shape[1], lanes(theta)):
+            for d in range(D):
+                store(w, d, h, load(theta, now, d * w.shape[1] + h))
+        _pack_output(theta, now, D, K, v, b, b2)
 
-def few_workspace(D, H, K, T, dtype):
-    """Arrays one thread needs: sums and parts, packed v, biases, w; the tile's x, s, labels, m, spread."""
-    Hp, L = padded(H, 16), VECTOR_BYTES // np.dtype(dtype).itemsize
-    packed = (3, Hp), (2, Hp), (2, Hp)  # v: two classes beside the last, also when there is only one
-    tile = (2, T), (3, T), (1, T), (6, T), (6 * L, L)
-    return (*_sums(few_layout(D, H, K)), *aligned(dtype, *packed, *tile))
-
-
-@traced
-def few_pack(theta, now, D, H, K, workspace):
-    """Parameters theta[now] into the workspace, once a step; absent inputs and classes stay zero."""
-    sums, dW, dV, db, db2, v, biases, w, x, s, labels, m, spread = workspace
-    for h in span(0, w.shape[1], lanes(theta)):
-        for d in span(0, D):
-            store(w, d, h, load(theta, now, d * w.shape[1] + h))
-    _pack_output(theta, now, dW.shape[0], K, v, biases)
-
-
-@traced
-def few_block(X, y, start, stop, tile_rows, H, K, workspace):
-    """Loss and gradient sums of rows [start, stop), D <= 2 and K <= 3, into the workspace."""
-    sums, dW, dV, db, db2, v, biases, w, x, s, labels, m, spread = workspace
-    clear(sums)
-    for row in span(start, stop, tile_rows):
-        rows = minimum(tile_rows, stop - row)
+    @traced
+    def tile(X, y, row, rows, H, K, workspace, sums, chunk):
+        """Loss and gradient sums of a tile, added to sums[chunk]. Twin: reference.two_layer_loss_gradients."""
+        w, b, v, b2, x, s, labels, m, spread = workspace
+        dW, dV, db, db2, loss = _parts(sums, chunk, D, K, v)
         load_labels(y, row, rows, labels)
-        load_inputs(X, row, rows, 0, X.shape[1], x)
-        _few_scores(x, w, v, biases, H, s, rows)
-        add_to(sums, 0, sums.shape[1] - 16, softmax_cross_entropy_tile(s, K, labels, rows))
-        add_row_sums(s, K, rows, db2)
-        _few_moments(x, s, m, rows)
-        _few_backward(x, w, biases, v, m, H, spread, dW, dV, db, rows)
-    _close_last_class(dV, K)
+        load_few_inputs(X, row, rows, x, D)
+        scores(x, w, b, v, b2, H, s, rows)
+        add_to(loss, 0, 0, cross_entropy(x, s, labels, m, db2, rows))
+        backward(x, w, b, v, m, H, spread, dW, dV, db, rows)
+        _close_last_class(dV, K)
+
+    def hidden(w, b, x, h, n):
+        """A function of t: w x + b of n units from h on. Their weights stay in registers."""
+        weights = [[every(w, d, h + i) for d in range(D)] for i in range(n)]
+        bias = [every(b, 0, h + i) for i in range(n)]
+
+        def at(t):
+            inputs = [load(x, d, t) for d in range(D)]
+            z = list(bias)
+            for d in reversed(range(D)):
+                z = [z[i] + weights[i][d] * inputs[d] for i in range(n)]
+            return z
+
+        return at
+
+    def scores(x, w, b, v, b2, H, s, rows):
+        """s (C, T) = v max(0, w x + bias) + bias, the hidden values in registers only."""
+        n = forward_units
+        for t in span(0, rows, lanes(x)):
+            for k in range(C):
+                store(s, k, t, every(b2, 0, k))
+        for h in span(0, H, n):
+            z = hidden(w, b, x, h, n)
+            weights = [[every(v, k, h + i) for i in range(n)] for k in range(C)]
+            for t in span(0, rows, lanes(x)):
+                values = [relu(value) for value in z(t)]
+                for k in range(C):
+                    total = load(s, k, t)
+                    for i in range(n):
+                        total = total + values[i] * weights[k][i]
+                    store(s, k, t, total)
+
+    def cross_entropy(x, s, labels, m, db2, rows):
+        """Sum of losses; m (S, T) = ds_k, ds_k x_0, ds_k x_1, ... for every class but the last; db2 += sums of ds."""
+        totals = [var(zeros(x)) for _ in range(C)]
+
+        def keep(t, gradients):
+            inputs = [load(x, d, t) for d in range(D)]
+            for k, g in enumerate(gradients):
+                totals[k] += g
+                store(m, (D + 1) * k, t, g)
+                for d in range(D):
+                    store(m, (D + 1) * k + 1 + d, t, g * inputs[d])
+
+        loss = softmax_cross_entropy_vectors(lambda t: [load(s, k, t) for k in range(C)], keep, rows, labels)
+        for k, total in enumerate(totals):
+            total = sum_lanes(total)
+            add_to(db2, 0, k, total)
+            add_to(db2, 0, C, 0.0 - total)
+        return loss
+
+    def backward(x, w, b, v, m, H, spread, dW, dV, db, rows):
+        """Gradients from sums over the rows where a hidden unit is active.
+
+        With A_kj = sum over active rows of ds_k x_j (x of the bias is 1), linearity of the active branch gives
+        dW_j = sum_k v_k A_kj and dW2_k = bias A_kb + sum_j w_j A_kj: S additions a row and unit instead of S + K - 1
+        multiply-adds, and additions have ports of their own on Zen (1.9 against 2.6 ns for 8 float64 rows, D = 2).
+        """
+        L = lanes(x)
+        for group in span(0, H, L):
+            for i in span(0, minimum(L, H - group), units):
+                z = hidden(w, b, x, group + i, units)
+                sums = [[var(zeros(x)) for _ in range(S)] for _ in range(units)]
+                for t in span(0, rows, L):
+                    active = [value > 0.0 for value in z(t)]
+                    for p in range(S):
+                        moment = load(m, p, t)
+                        for j in range(units):
+                            total = sums[j][p].value
+                            sums[j][p].set(where(active[j], total + moment, total))  # one masked addition
+                for j in range(units):
+                    for p in range(S):
+                        store(spread, p * L + i + j, 0, sums[j][p])
+            # rows of spread beyond H are left over from another group: they meet weights that are zero
+            A = [sum_each([load(spread, p * L + i, 0) for i in range(L)]) for p in range(S)]
+            inputs = [load(w, d, group) for d in range(D)]
+            bias = load(b, 0, group)
+            classes = [load(v, k, group) for k in range(C)]
+            by_class = [A[k * (D + 1) : (k + 1) * (D + 1)] for k in range(C)]
+            for d in range(D):
+                add_to(dW, d, group, _dot(classes, [a[1 + d] for a in by_class]))
+            add_to(db, 0, group, _dot(classes, [a[0] for a in by_class]))
+            for k in range(C):
+                add_to(dV, k, group, _dot([bias, *inputs], by_class[k]))
+
+    return workspace, pack, tile
 
 
-def _few_scores(x, w, v, biases, H, s, rows):
-    """s (3, T) = v max(0, w x + bias) + bias, the hidden values in registers only; the last class is the origin."""
-    L = lanes(x)
-    for t in span(0, rows, L):
-        for k in range(3):
-            store(s, k, t, every(biases, 1, k))
-    for h in span(0, H, UNITS):
-        units = range(UNITS)
-        w0, w1 = [every(w, 0, h + i) for i in units], [every(w, 1, h + i) for i in units]
-        b, v0, v1 = ([every(a, row, h + i) for i in units] for a, row in ((biases, 0), (v, 0), (v, 1)))
-        for t in span(0, rows, L):
-            x0, x1 = load(x, 0, t), load(x, 1, t)
-            hidden = [relu(w0[i] * x0 + (w1[i] * x1 + b[i])) for i in units]
-            s0, s1 = load(s, 0, t), load(s, 1, t)
-            for i in units:
-                s0, s1 = s0 + hidden[i] * v0[i], s1 + hidden[i] * v1[i]
-            store(s, 0, t, s0)
-            store(s, 1, t, s1)
-
-
-def _few_moments(x, ds, m, rows):
-    """m (6, T): ds_k, ds_k x_0, ds_k x_1 for two classes."""
-    for t in span(0, rows, lanes(x)):
-        x0, x1 = load(x, 0, t), load(x, 1, t)
-        for k in range(2):
-            g = load(ds, k, t)
-            store(m, 3 * k, t, g)
-            store(m, 3 * k + 1, t, g * x0)
-            store(m, 3 * k + 2, t, g * x1)
-
-
-def _few_backward(x, w, biases, v, m, H, spread, dW, dV, db, rows):
-    """Gradients from sums over the rows where a hidden unit is active.
-
-    With A_kj = sum over active rows of ds_k x_j (x of the bias is 1), linearity of the active branch gives
-    dW_j = sum_k v_k A_kj and dW2_k = bias A_kb + sum_j w_j A_kj: six additions a row and unit instead of nine
-    multiply-adds, and additions have ports of their own on Zen (1.9 against 2.6 ns for 8 float64 rows).
-    """
-    L = lanes(x)
-    for group in span(0, H, L):
-        for i in span(0, minimum(L, H - group), UNITS):
-            units = range(UNITS)
-            h = group + i
-            w0, w1 = [every(w, 0, h + j) for j in units], [every(w, 1, h + j) for j in units]
-            b = [every(biases, 0, h + j) for j in units]
-            sums = [[var(zeros(x)) for _ in range(6)] for _ in units]
-            for t in span(0, rows, L):
-                x0, x1 = load(x, 0, t), load(x, 1, t)
-                active = [w0[j] * x0 + (w1[j] * x1 + b[j]) > 0.0 for j in units]
-                for p in range(6):
-                    moment = load(m, p, t)
-                    for j in units:
-                        total = sums[j][p].value
-                        sums[j][p].set(where(active[j], total + moment, total))  # one masked addition
-            for j in units:
-                for p in range(6):
-                    store(spread, p * L + i + j, 0, sums[j][p])
-        # rows of spread beyond H are left over from another group: they meet weights that are zero
-        A = [sum_each([load(spread, p * L + i, 0) for i in range(L)]) for p in range(6)]
-        v0, v1 = load(v, 0, group), load(v, 1, group)
-        w0, w1, b = load(w, 0, group), load(w, 1, group), load(biases, 0, group)
-        add_to(dW, 0, group, v0 * A[1] + v1 * A[4])
-        add_to(dW, 1, group, v0 * A[2] + v1 * A[5])
-        add_to(db, 0, group, v0 * A[0] + v1 * A[3])
-        add_to(dV, 0, group, b * A[0] + w0 * A[1] + w1 * A[2])
-        add_to(dV, 1, group, b * A[3] + w0 * A[4] + w1 * A[5])
+def _dot(a, b):
+    total = a[0] * b[0]
+    for p, q in zip(a[1:], b[1:], strict=True):
+        total = total + p * q
+    return total

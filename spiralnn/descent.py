@@ -1,9 +1,10 @@
 """Full-batch gradient descent, compiled whole: Python costs nothing at 300 rows, and Ctrl-C works at any number.
 
 `Descent` holds the state of one descent and advances it. The compiled loop runs in slices of about a tenth of a
-second; longer steps are left between blocks when the stop flag is raised.
+second; longer steps are left between tiles when the stop flag is raised.
 """
 
+import functools
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -16,14 +17,14 @@ from .kernels import linear, reference, two_layer
 from .kernels.barrier import meet, signal, sync_size
 from .kernels.simd import ENTRY
 from .kernels.tile import aligned
-from .kernels.tree import add_row, copy_row, descend, sum_of_squares
+from .kernels.tree import add_row, clear_row, descend, sum_of_squares
 from .schedule import Plan, plan, run_threads, threads_for
 
 SLICE_SECONDS = 0.1
 ASSUMED_FLOPS = 10e9  # a second, for the first slice; the following ones go by what was measured
 PATIENCE = 10  # steps in a row that must gain less than tol before a descent has converged
 
-FEW_INPUT_WIDTH = 4  # up to so many inputs the linear model's tiles are long
+FEW_INPUTS, FEW_SUMS = 4, 9  # see family_for
 
 RUNNING, DIVERGED, CONVERGED = 0, 1, 2
 
@@ -36,12 +37,12 @@ class Shape(NamedTuple):
     n_weights: int
 
 
-def _make_advance(name: str, pack: Any, block: Any) -> Any:
+def _make_advance(name: str, pack: Any, tile: Any) -> Any:
     """The compiled loop for one family of kernels."""
 
     @njit(**ENTRY)
-    def advance(thread, n_threads, sync, X, y, plan, shape, workspace, stack, sums, theta, gradient, losses, status,
-                best, step_size, reg, tol, first, last):  # fmt: skip
+    def advance(thread, n_threads, sync, X, y, plan, shape, workspace, sums, theta, gradient, losses, status, best,
+                step_size, reg, tol, first, last):  # fmt: skip
         """Steps [first, last) as seen by one thread: its chunks, then its share of the parameters.
 
         theta (3, P): step i reads row i % 3 and writes row (i + 1) % 3, so that the parameters before a step that
@@ -57,26 +58,14 @@ def _make_advance(name: str, pack: Any, block: Any) -> Any:
             then = (step + 1) % 3
             pack(theta, now, D, shape.H, shape.K, workspace)
             for chunk in range(thread, plan.n_chunks, n_threads):
-                start = chunk * plan.chunk_blocks
-                end = start + plan.chunk_blocks if start + plan.chunk_blocks < plan.n_blocks else plan.n_blocks
-                depth = 0
-                for index in range(start, end):
+                clear_row(sums, chunk)
+                start = chunk * plan.chunk_rows
+                end = start + plan.chunk_rows if start + plan.chunk_rows < N else N
+                for row in range(start, end, plan.tile_rows):
                     if signal(sync, 0) != 0:
                         return
-                    row = index * plan.block_rows
-                    row_end = row + plan.block_rows if row + plan.block_rows < N else N
-                    block(X, y, row, row_end, plan.tile_rows, shape.H, shape.K, workspace)
-                    copy_row(workspace[0], 0, stack, depth)
-                    depth += 1
-                    count = index - start + 1
-                    while count % 2 == 0:
-                        depth -= 1
-                        add_row(stack, depth, depth - 1, 0, P + 8)
-                        count //= 2
-                while depth > 1:
-                    depth -= 1
-                    add_row(stack, depth, depth - 1, 0, P + 8)
-                copy_row(stack, 0, sums, chunk)
+                    rows = plan.tile_rows if row + plan.tile_rows < end else end - row
+                    tile(X, y, row, rows, shape.H, shape.K, workspace, sums, chunk)
             if meet(sync, thread, n_threads, 2 * (step - first) + 1) != 0:
                 return
             width = 1
@@ -121,31 +110,39 @@ class Family(NamedTuple):
     advance: Any
 
 
-LINEAR = Family("linear", linear.layout, linear.workspace, _make_advance("linear", linear.pack, linear.block))
+LINEAR = Family("linear", linear.layout, linear.workspace, _make_advance("linear", linear.pack, linear.tile))
 GENERAL = Family(
     "two_layer_general",
     two_layer.layout,
     two_layer.general_workspace,
-    _make_advance("two_layer_general", two_layer.general_pack, two_layer.general_block),
+    _make_advance("two_layer_general", two_layer.general_pack, two_layer.general_tile),
 )
-FEW_INPUTS = Family(
-    "two_layer_few_inputs",
-    two_layer.few_layout,
-    two_layer.few_workspace,
-    _make_advance("two_layer_few_inputs", two_layer.few_pack, two_layer.few_block),
-)
+
+
+@functools.cache
+def _few_inputs_family(two_layer_model: bool, D: int, K: int) -> Family:
+    """The kernels made for exactly D inputs and K classes."""
+    kernels = two_layer if two_layer_model else linear
+    name = f"{'two_layer' if two_layer_model else 'linear'}_{D}_inputs_{K}_classes"
+    workspace, pack, tile = kernels.few_inputs(D, K - 1)
+    return Family(name, kernels.layout, workspace, _make_advance(name, pack, tile))
 
 
 def family_for(D: int, H: int, K: int) -> Family:
     """The kernels for a shape (H = 0: the linear model). The one place where this is decided.
 
-    With two inputs a hidden value costs two multiply-adds: computing it again beats keeping it, and the gradients
-    follow from six sums a unit. Measured at (30 000, 2, 100, 3) float64: 0.98 of the multiply-add rate, the
-    general kernels 0.47. Beyond two inputs or three classes the number of sums grows and the general ones win.
+    With few inputs a hidden value costs few multiply-adds: computing it again beats keeping it, and the gradients
+    follow from (D + 1) (K - 1) sums a unit, as long as these fit the registers. Share of the multiply-add rate at
+    (3 000, D, 100, K) float64, few against general: (D, K) = (2, 3) 1.06 and 0.75, (3, 3) 0.88 and 0.73, (2, 4) 0.92
+    and 0.78; but (4, 3) 0.62 and 0.75, (2, 5) 0.49 and 0.77. The linear model gains 1.4 to 2.3 times.
     """
-    if H == 0:
-        return LINEAR
-    return FEW_INPUTS if D <= 2 and K <= 3 else GENERAL
+    if has_few_inputs(D, K):
+        return _few_inputs_family(H > 0, D, K)
+    return GENERAL if H else LINEAR
+
+
+def has_few_inputs(D: int, K: int) -> bool:
+    return (D + 1) * (K - 1) <= FEW_SUMS and D <= FEW_INPUTS
 
 
 def flatten(params: Sequence[np.ndarray], layout: Sequence[tuple[int, ...]]) -> np.ndarray:
@@ -224,15 +221,12 @@ class Descent:
     def _prepare(self, n_threads: int | None, steps: int) -> None:
         """Everything the compiled loop writes to, allocated once."""
         N, D, H, K = self.N, self.D, self.H, self.K
-        few_inputs = self._family is FEW_INPUTS or (H == 0 and D <= FEW_INPUT_WIDTH)
-        self._plan: Plan = plan(N, H, few_inputs, self.X.itemsize)
-        self.n_threads = threads_for(step_flops(N, D, H, K), self._plan.n_chunks, n_threads, steps)
         P = self._theta.shape[1]
+        self._plan: Plan = plan(N, D, H, K, has_few_inputs(D, K), self.X.itemsize)
+        self.n_threads = threads_for(step_flops(N, D, H, K), self._plan.n_chunks, n_threads, steps)
         self._shape = Shape(H, K, self._layout[-2][0] if H else self._layout[-1][0])
-        levels = self._plan.chunk_blocks.bit_length() + 1
         self._workspaces = [
-            (self._family.workspace(D, H, K, self._plan.tile_rows, self.X.dtype), *aligned("f8", (levels, P + 16)))
-            for _ in range(self.n_threads)
+            self._family.workspace(D, H, K, self._plan.tile_rows, self.X.dtype) for _ in range(self.n_threads)
         ]
         (self._sums,) = aligned(np.float64, (self._plan.n_chunks, P + 16))
         self._sync = np.zeros(sync_size(self.n_threads), np.int64)
@@ -294,14 +288,13 @@ class Descent:
         self._sync[:] = 0
 
         def advance(thread: int) -> None:
-            workspace, stack = self._workspaces[thread]
             self._family.advance(
-                thread, self.n_threads, self._sync, self.X, self.y, self._plan, self._shape, workspace, stack,
-                self._sums, self._theta, self._gradient, losses, status, self._best, self.step_size, self.reg,
-                -1.0 if self.tol is None else self.tol, first, last,
+                thread, self.n_threads, self._sync, self.X, self.y, self._plan, self._shape,
+                self._workspaces[thread], self._sums, self._theta, self._gradient, losses, status, self._best,
+                self.step_size, self.reg, -1.0 if self.tol is None else self.tol, first, last,
             )  # fmt: skip
 
-        # what may last longer than Ctrl-C may wait runs in threads, which the stop flag ends between blocks
+        # what may last longer than Ctrl-C may wait runs in threads, which the stop flag ends between tiles
         seconds = self._seconds_per_step or step_flops(self.N, self.D, self.H, self.K) / ASSUMED_FLOPS
         if self.n_threads == 1 and seconds * (last - first) < 2 * SLICE_SECONDS:
             advance(0)

@@ -13,6 +13,8 @@ from . import fused
 from .descent import CONVERGED, DIVERGED, Descent
 from .kernels import reference
 from .validation import (
+    check_finite,
+    check_training_memory,
     class_labels,
     feature_matrix,
     finite_number,
@@ -190,6 +192,7 @@ class _Classifier:
     def _starting_parameters(self, D: int, K: int, dtype: Any, classes: np.ndarray) -> tuple[np.ndarray, ...]:
         """Fitted ones (warm_start), explicit ones (init), or random weights and zero biases."""
         shapes = self._shapes(D, K)
+        check_training_memory(D, shapes[0][1] if len(shapes) == 4 else 0, K)
         if self.warm_start and hasattr(self, "coefs_"):
             if not np.array_equal(self.classes_, classes):
                 raise ValueError(f"y holds classes {classes!r}, but warm_start continues from {self.classes_!r}")
@@ -232,13 +235,15 @@ class _Classifier:
             raise _not_fitted(self)
         return [a for pair in zip(self.coefs_, self.intercepts_, strict=True) for a in pair]
 
-    def _checked_features(self, X: Any) -> np.ndarray:
+    def _checked_features(self, X: Any, finite: bool = True) -> tuple[np.ndarray, list[np.ndarray]]:
+        """X as a matrix, checked to be finite or left to the caller to check, and the parameters, all of one dtype."""
         params = self._params()
         self._check_column_names(X)
-        matrix = feature_matrix(X, n_features=self.n_features_in_)
+        matrix = feature_matrix(X, n_features=self.n_features_in_, finite=finite)
         # computed in the model's own dtype, so that a float64 model does not lose digits to float32 rows
-        dtype = np.result_type(params[0].dtype, matrix.dtype)
-        return matrix if matrix.dtype == dtype else matrix.astype(dtype)
+        if matrix.dtype != params[0].dtype:
+            matrix = matrix.astype(np.result_type(params[0], matrix), copy=False)
+        return matrix, [np.ascontiguousarray(p, matrix.dtype) for p in params]
 
     def _check_column_names(self, X: Any) -> None:
         names = _column_names(X)
@@ -255,9 +260,8 @@ class _Classifier:
                 message += "Feature names must be in the same order as they were in fit.\n"
             raise ValueError(message)
 
-    def _scores(self, matrix: np.ndarray) -> np.ndarray:
+    def _scores(self, matrix: np.ndarray, params: list[np.ndarray]) -> np.ndarray:
         self._check_backend()
-        params = [np.ascontiguousarray(p, matrix.dtype) for p in self._params()]
         scores = np.empty((matrix.shape[0], len(self.classes_)), matrix.dtype)
         if self.backend == "reference":
             (reference.linear_scores if len(params) == 2 else reference.two_layer_scores)(matrix, *params, scores)
@@ -268,16 +272,21 @@ class _Classifier:
 
     def decision_function(self, X: Any) -> np.ndarray:
         """Class scores (N, K), before softmax, in the order of `classes_`."""
-        return self._scores(self._checked_features(X))
+        return self._scores(*self._checked_features(X))
 
     def predict(self, X: Any) -> np.ndarray:
         """The class of the largest score of each row, from `classes_`; shape (N,)."""
-        matrix = self._checked_features(X)
-        best = np.empty(matrix.shape[0], np.intp)
-        rows = PREDICT_ROWS * (thread_count(self.n_threads) or 1) * 8
-        for start in range(0, len(best), rows):  # scores of all rows at once would need N x K numbers
-            part = slice(start, start + rows)
-            best[part] = self._scores(matrix[part]).argmax(axis=1)
+        self._check_backend()
+        in_one_pass = self.backend == "fused"
+        matrix, params = self._checked_features(X, finite=not in_one_pass)
+        best = np.empty(len(matrix), np.intp)
+        if in_one_pass:
+            if not fused.predict(matrix, params, best, n_threads=thread_count(self.n_threads)):
+                check_finite("X", matrix)
+        else:
+            for start in range(0, len(best), PREDICT_ROWS):  # scores of all rows at once would need N x K numbers
+                rows = slice(start, start + PREDICT_ROWS)
+                best[rows] = self._scores(matrix[rows], params).argmax(axis=1)
         return self.classes_[best]
 
     def predict_log_proba(self, X: Any) -> np.ndarray:
@@ -293,7 +302,7 @@ class _Classifier:
 
     def score(self, X: Any, y: Any) -> float:
         """Share of rows whose class is predicted right."""
-        matrix = self._checked_features(X)
+        matrix, _ = self._checked_features(X)
         labels = label_column(y, matrix.shape[0])
         return float(np.mean(self.predict(matrix) == labels))
 

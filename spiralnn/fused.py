@@ -4,22 +4,26 @@ Arrays are C-contiguous float32 or float64, all of one dtype, y holds integers i
 overwritten. n_threads=None takes all that this process may use; results do not depend on it.
 """
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from .cache import attach
-from .descent import FEW_INPUT_WIDTH, GENERAL, LINEAR, Descent, Family, flatten, unflatten
+from .descent import Descent, unflatten
 from .kernels import linear, softmax, two_layer
+from .kernels.tile import scratch_size
 from .schedule import Plan, plan, run_threads, threads_for
 from .validation import label_view
 
-_linear_scores = attach(linear.scores_rows)
-_linear_backward = attach(linear.backward_rows)
-_two_layer_scores = attach(two_layer.scores_rows)
-_two_layer_backward = attach(two_layer.backward_rows)
+_linear_scores, _two_layer_scores = attach(linear.scores_rows), attach(two_layer.scores_rows)
+_linear_predict, _two_layer_predict = attach(linear.predict_rows), attach(two_layer.predict_rows)
+_linear_backward, _two_layer_backward = attach(linear.backward_rows), attach(two_layer.backward_rows)
 _softmax = attach(softmax.softmax_cross_entropy_rows)
+
+FORWARD_ROWS = 4096  # rows a call of a forward kernel: fewer, and packing the weights (0.1 ms at 784 x 128) would show
+READ_FLOPS = 64.0  # work that reading an input counts as, where a call waits for memory rather than arithmetic
 
 
 def linear_scores(
@@ -48,18 +52,19 @@ def softmax_cross_entropy(
 ) -> float:
     """Mean cross-entropy loss of scores (N, K), returned; its gradient into dscores (N, K)."""
     N, K = scores.shape
-    _check(scores, scores=(scores, (N, K)), dscores=(dscores, (N, K)))
+    _check(scores, "scores", scores, (N, K))
+    _check(scores, "dscores", dscores, (N, K))
     labels = label_view(y, N, K)
-    rows = plan(N, 0, K <= FEW_INPUT_WIDTH, scores.itemsize)
-    losses = np.zeros(rows.n_chunks)
+    rows = _plan(N, K, 0, 1, scores.itemsize)
+    size = scratch_size(softmax.shapes(K, rows.tile_rows, 64 // scores.itemsize), 64 // scores.itemsize)
+    losses = np.zeros((rows.n_chunks, 1))
 
-    def work(start: int, stop: int, chunk: int, workspace: Any) -> None:
-        workspace[0][0, 0] = 0.0
-        _softmax(scores, labels, start, stop, rows.tile_rows, workspace, dscores)
-        losses[chunk] = workspace[0][0, 0]
+    def work(start: int, stop: int, chunk: int) -> None:
+        memory = np.zeros((1, size), scores.dtype)
+        _softmax(scores, labels, start, stop, rows.tile_rows, memory, losses, chunk, dscores)
 
-    _over_chunks(work, N, rows, 100.0 * N * K, n_threads, lambda: softmax.workspace(K, rows.tile_rows, scores.dtype))
-    return float(_tree_sum(losses)) / N
+    _over_chunks(work, N, rows, threads_for(100.0 * N * K, rows.n_chunks, n_threads))
+    return float(_tree_sum(losses)[0]) / N
 
 
 def linear_backward(
@@ -67,9 +72,9 @@ def linear_backward(
 ) -> None:
     """dW (D, K) = X^T dscores, db (K,) = column sums of dscores."""
     (N, D), K = X.shape, dscores.shape[1]
-    _check(X, X=(X, (N, D)), dscores=(dscores, (N, K)), dW=(dW, (D, K)), db=(db, (K,)))
-    theta = np.zeros((1, flatten((np.zeros((D, K)), np.zeros(K)), LINEAR.layout(D, 0, K)).size))
-    _backward(_linear_backward, LINEAR, X, dscores, theta, 0, K, (dW, db), 4.0 * D * K, n_threads)
+    _check(X, "dscores", dscores, (N, K))
+    _check_params(X, (dW, db))
+    _backward(_linear_backward, X, dscores, (), (dW, db), linear.layout(D, 0, K), 0, 4.0 * D * K, n_threads)
 
 
 def two_layer_backward(
@@ -87,11 +92,13 @@ def two_layer_backward(
 ) -> None:
     """Gradients of all four parameters from dscores (N, K); hidden values are computed again, tile by tile."""
     (N, D), (H, K) = X.shape, W2.shape
-    _check(X, X=(X, (N, D)), W=(W, (D, H)), b=(b, (H,)), W2=(W2, (H, K)), dscores=(dscores, (N, K)))
-    _check(X, dW=(dW, (D, H)), db=(db, (H,)), dW2=(dW2, (H, K)), db2=(db2, (K,)))
-    theta = _with_origin((W, b, W2, np.zeros(K, X.dtype)))
+    params, gradients = (W, b, W2, np.zeros(K, X.dtype)), (dW, db, dW2, db2)
+    _check(X, "dscores", dscores, (N, K))
+    _check_params(X, params)
+    for name, p, out in zip(_NAMES, params, gradients, strict=True):
+        _check(X, "d" + name, out, p.shape)
     flops = H * (6.0 * D + 4.0 * K)
-    _backward(_two_layer_backward, GENERAL, X, dscores, theta, H, K + 1, (dW, db, dW2, db2), flops, n_threads)
+    _backward(_two_layer_backward, X, dscores, params, gradients, two_layer.layout(D, H, K), H, flops, n_threads)
 
 
 def linear_loss_gradients(
@@ -137,9 +144,9 @@ def _loss_gradients(
     n_threads: int | None,
 ) -> float:
     """One step of a descent that goes nowhere."""
-    shapes = _shapes(X, params)
-    _check(X, X=(X, X.shape), **{n: (p, s) for n, p, s in zip(_NAMES, params, shapes, strict=False)})
-    _check(X, **{"d" + n: (g, s) for n, g, s in zip(_NAMES, gradients, shapes, strict=False)})
+    _check_params(X, params)
+    for name, p, out in zip(_NAMES, params, gradients, strict=False):
+        _check(X, "d" + name, out, p.shape)
     labels = label_view(y, len(X), params[-1].size)
     descent = Descent(X, labels, params, step_size=0.0, reg=reg, n_threads=n_threads, steps=1)
     loss = descent.evaluate()
@@ -149,73 +156,94 @@ def _loss_gradients(
 
 
 def _scores(X: np.ndarray, params: Sequence[np.ndarray], scores: np.ndarray, n_threads: int | None) -> None:
-    shapes = _shapes(X, params)
-    (N, D), K = X.shape, shapes[-1][0]
-    _check(X, X=(X, (N, D)), scores=(scores, (N, K)))
-    _check(X, **{n: (p, s) for n, p, s in zip(_NAMES, params, shapes, strict=False)})
-    H = shapes[0][1] if len(params) == 4 else 0
-    if H:
-        kernel, family, theta, classes = _two_layer_scores, GENERAL, _with_origin(params), K + 1
-    else:
-        kernel, family, classes = _linear_scores, LINEAR, K
-        theta = flatten(params, LINEAR.layout(D, 0, K))[None]
-    rows = plan(N, H, H == 0 and D <= FEW_INPUT_WIDTH, X.itemsize)
+    _check_params(X, params)
+    _check(X, "scores", scores, (len(X), params[-1].size))
+    _forward(_linear_scores if len(params) == 2 else _two_layer_scores, X, params, scores, n_threads)
 
-    def work(start: int, stop: int, chunk: int, workspace: Any) -> None:
-        kernel(X, start, stop, rows.tile_rows, theta, H, classes, workspace, scores)
 
-    flops = N * (2.0 * H * (D + K) if H else 2.0 * D * K + 10.0 * K)
-    _over_chunks(work, N, rows, flops, n_threads, lambda: family.workspace(D, H, classes, rows.tile_rows, X.dtype))
+def predict(X: np.ndarray, params: Sequence[np.ndarray], best: np.ndarray, *, n_threads: int | None = None) -> bool:
+    """best (N,) intp = the class of the largest score of each row, the first of equal ones.
+
+    In one pass over X that keeps no scores. Returns whether all of X is finite: if not, best means nothing.
+    """
+    _check_params(X, params)
+    if best.dtype != np.intp or best.shape != X.shape[:1] or not best.flags.c_contiguous:
+        raise ValueError(f"best is {best.dtype} {best.shape}, expected contiguous {np.dtype(np.intp)} {X.shape[:1]}")
+    kernel = _linear_predict if len(params) == 2 else _two_layer_predict
+    return all(mark == 0.0 for mark in _forward(kernel, X, params, best, n_threads))
+
+
+def _forward(
+    kernel: Any, X: np.ndarray, params: Sequence[np.ndarray], out: np.ndarray, n_threads: int | None
+) -> list[Any]:
+    """A kernel that computes scores, over threads; what its calls return."""
+    N, D = X.shape
+    K = params[-1].size
+    H = params[0].shape[1] if len(params) == 4 else 0
+    rows = _plan(N, D, H, K, X.itemsize)
+    size = _scratch(D, H, K, rows.tile_rows, X.itemsize, False)
+    run = -(-FORWARD_ROWS // rows.chunk_rows)
+    n_threads = threads_for(N * max(2.0 * (H or K) * D + 2.0 * H * K, READ_FLOPS * D), rows.n_chunks, n_threads)
+    if n_threads == 1 and rows.n_chunks <= run:  # a call on few rows takes no longer than its parts
+        return [kernel(X, 0, N, rows.tile_rows, *params, np.zeros((1, size), X.dtype), out)]
+    returned = []
+
+    def work(start: int, stop: int, chunk: int) -> None:
+        returned.append(kernel(X, start, stop, rows.tile_rows, *params, np.zeros((1, size), X.dtype), out))
+
+    _over_chunks(work, N, rows, n_threads, run)
+    return returned
 
 
 def _backward(
     kernel: Any,
-    family: Family,
     X: np.ndarray,
     dscores: np.ndarray,
-    theta: np.ndarray,
-    H: int,
-    K: int,
+    params: Sequence[np.ndarray],
     gradients: Sequence[np.ndarray],
+    layout: Sequence[tuple[int, ...]],
+    H: int,
     flops_per_row: float,
     n_threads: int | None,
 ) -> None:
-    N, D = X.shape
-    rows = plan(N, H, H == 0 and D <= FEW_INPUT_WIDTH, X.itemsize)
-    sums = np.zeros((rows.n_chunks, theta.shape[1]))
+    (N, D), K = X.shape, dscores.shape[1]
+    first, n, length, _, _ = layout[-1]
+    P = first + n * length
+    rows = _plan(N, D, H, K, X.itemsize)
+    size = _scratch(D, H, K, rows.tile_rows, X.itemsize, True)
+    sums = np.zeros((rows.n_chunks, P + 16))
 
-    def work(start: int, stop: int, chunk: int, workspace: Any) -> None:
-        kernel(X, dscores, start, stop, rows.tile_rows, theta, H, K, workspace)
-        sums[chunk] = workspace[0][0, : theta.shape[1]]
+    def work(start: int, stop: int, chunk: int) -> None:
+        kernel(X, dscores, start, stop, rows.tile_rows, *params, np.zeros((1, size), X.dtype), sums, chunk)
 
-    def workspace() -> Any:
-        return family.workspace(D, H, K, rows.tile_rows, X.dtype)
-
-    _over_chunks(work, N, rows, flops_per_row * N, n_threads, workspace)
-    parts = unflatten(_tree_sum(sums), family.layout(D, H, K), X.dtype)
-    for out, part in zip(gradients, parts, strict=True):
-        out[...] = part[tuple(slice(n) for n in out.shape)]  # without the class that served as origin
+    _over_chunks(work, N, rows, threads_for(flops_per_row * N, rows.n_chunks, n_threads))
+    for out, part in zip(gradients, unflatten(_tree_sum(sums)[:P], layout, X.dtype), strict=True):
+        out[...] = part
 
 
-def _over_chunks(
-    work: Callable[[int, int, int, Any], None],
-    N: int,
-    rows: Plan,
-    flops: float,
-    n_threads: int | None,
-    workspace: Callable[[], Any],
-) -> None:
-    """work(start, stop, chunk, workspace) for every chunk of rows, over threads."""
-    n_threads = threads_for(flops, rows.n_chunks, n_threads)
-    chunk_rows = rows.block_rows * rows.chunk_blocks
+@functools.lru_cache(maxsize=256)
+def _plan(N: int, D: int, H: int, K: int, itemsize: int) -> Plan:
+    return plan(N, D, H, K, False, itemsize)
+
+
+@functools.lru_cache(maxsize=256)
+def _scratch(D: int, H: int, K: int, tile_rows: int, itemsize: int, keep: bool) -> int:
+    """Elements of scratch memory a thread needs for scores, or (keep) for gradients."""
+    unit = 64 // itemsize
+    shapes = two_layer.general_shapes(D, H, K, tile_rows, unit, keep) if H else linear.shapes(D, K, tile_rows, unit)
+    return scratch_size(shapes, unit)
+
+
+def _over_chunks(work: Callable[[int, int, int], None], N: int, rows: Plan, n_threads: int, run: int = 1) -> None:
+    """work(start, stop, chunk) for all rows, over threads; one call for up to `run` chunks."""
+    run = min(run, -(-rows.n_chunks // n_threads))
     stop_flag = np.zeros(1, np.int64)
 
     def enter(thread: int) -> None:
-        own = workspace()
-        for chunk in range(thread, rows.n_chunks, n_threads):
+        for chunk in range(thread * run, rows.n_chunks, n_threads * run):
             if stop_flag[0]:
                 return
-            work(chunk * chunk_rows, min((chunk + 1) * chunk_rows, N), chunk, own)
+            work(chunk * rows.chunk_rows, min((chunk + run) * rows.chunk_rows, N), chunk)
 
     if n_threads == 1:
         enter(0)
@@ -224,7 +252,7 @@ def _over_chunks(
 
 
 def _tree_sum(parts: np.ndarray) -> Any:
-    """Sum over the first axis along the tree of the block sums."""
+    """Sum over the first axis along the tree of the chunk sums."""
     width = 1
     while width < len(parts):
         for j in range(0, len(parts) - width, 2 * width):
@@ -233,29 +261,25 @@ def _tree_sum(parts: np.ndarray) -> Any:
     return parts[0]
 
 
-def _with_origin(params: Sequence[np.ndarray]) -> np.ndarray:
-    """theta (1, P) with one more class, whose scores are zero: the origin that the kernels measure from."""
-    W, b, W2, b2 = params
-    W2 = np.concatenate([W2, np.zeros((len(W2), 1), W2.dtype)], axis=1)
-    b2 = np.concatenate([b2, np.zeros(1, b2.dtype)])
-    return flatten((W, b, W2, b2), two_layer.layout(W.shape[0], W.shape[1], b2.size))[None]
+def _check_params(X: np.ndarray, params: Sequence[np.ndarray]) -> None:
+    """X, and W, b, W2, b2 of the shapes that follow from X and the sizes of the biases."""
+    n = X.shape[1]
+    _check(X, "X", X, X.shape)
+    for i, p in enumerate(params):
+        m = params[i | 1].size
+        _check(X, _NAMES[i], p, (m,) if i & 1 else (n, m))
+        n = m if i & 1 else n
 
 
 _NAMES = ("W", "b", "W2", "b2")
+_FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 
 
-def _shapes(X: np.ndarray, params: Sequence[np.ndarray]) -> tuple[tuple[int, ...], ...]:
-    """The shapes that params must have, from X and the sizes of the biases."""
-    sizes = (X.shape[1], *(p.size for p in params[1::2]))
-    return tuple(s for n, m in zip(sizes, sizes[1:], strict=False) for s in ((n, m), (m,)))
-
-
-def _check(like: np.ndarray, **arrays: tuple[np.ndarray, tuple[int, ...]]) -> None:
+def _check(like: np.ndarray, name: str, array: np.ndarray, shape: tuple[int, ...]) -> None:
     """Kernels read and write where they are told: shape, dtype and layout must be what they expect."""
-    for name, (array, shape) in arrays.items():
-        if array.dtype != like.dtype or array.dtype not in (np.float32, np.float64):
-            raise TypeError(f"{name} has dtype {array.dtype}, expected {like.dtype}, which must be float32 or float64")
-        if array.shape != shape:
-            raise ValueError(f"{name} has shape {array.shape}, expected {shape}")
-        if not array.flags.c_contiguous:
-            raise ValueError(f"{name} is not C-contiguous")
+    if array.dtype != like.dtype or (array is like and array.dtype not in _FLOATS):
+        raise TypeError(f"{name} has dtype {array.dtype}, expected {like.dtype}, which must be float32 or float64")
+    if array.shape != shape:
+        raise ValueError(f"{name} has shape {array.shape}, expected {shape}")
+    if not array.flags.c_contiguous:
+        raise ValueError(f"{name} is not C-contiguous")

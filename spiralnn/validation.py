@@ -9,14 +9,39 @@ from typing import Any
 
 import numpy as np
 
+from .resources import available_memory
+
+PARAMETER_BYTES = 80  # of a parameter in training, about: three states, a gradient, two sums and copies, 8 bytes each
+LARGE = 1 << 28  # bytes from which on it is worth asking how many there are
 CHECKED_ROWS = 1 << 16  # rows looked at together, so that checking needs a megabyte or so at any N
 
 
-def feature_matrix(X: Any, *, n_features: int | None = None, dtype: Any = None) -> np.ndarray:
+def feature_matrix(X: Any, *, n_features: int | None = None, finite: bool = True) -> np.ndarray:
     """X as a C-contiguous, finite float array (N, D): float32 stays, every other real dtype becomes float64.
 
     The caller's array itself when it is that already, read-only or not: nothing here or below writes to it.
+    finite=False leaves the values to the caller to check.
     """
+    if type(X) is np.ndarray and (X.dtype is _FLOAT64 or X.dtype is _FLOAT32) and X.ndim == 2 and X.flags.carray:
+        array = X  # nothing to convert: a call on few rows is made of such questions
+    else:
+        array = _as_float_matrix(X)
+    N, D = array.shape
+    if N == 0:
+        raise ValueError(f"Found array with 0 sample(s) (shape={array.shape}): X needs a minimum of 1 is required")
+    if D == 0:
+        raise ValueError(f"0 feature(s) (shape=({N}, 0)) while a minimum of 1 is required: X holds no columns")
+    if n_features is not None and n_features != D:
+        raise ValueError(f"X has {D} features, but the model is expecting {n_features} features as input")
+    if finite:
+        check_finite("X", array)
+    return array
+
+
+_FLOAT32, _FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
+
+
+def _as_float_matrix(X: Any) -> np.ndarray:
     if hasattr(X, "toarray") and hasattr(X, "nnz"):
         raise TypeError("X is a sparse matrix; expected a dense array: X.toarray() makes one, if memory allows")
     masked = sys.modules.get("numpy.ma")  # not imported for the question: who has masked arrays has the module
@@ -37,18 +62,13 @@ def feature_matrix(X: Any, *, n_features: int | None = None, dtype: Any = None) 
             f"X has {array.ndim} dimension{'s' * (array.ndim != 1)}, expected 2: (samples, features). "
             "Reshape your data: X.reshape(-1, 1) for one feature, X.reshape(1, -1) for one sample"
         )
-    N, D = array.shape
-    if N == 0:
-        raise ValueError(f"Found array with 0 sample(s) (shape={array.shape}): X needs a minimum of 1 is required")
-    if D == 0:
-        raise ValueError(f"0 feature(s) (shape=({N}, 0)) while a minimum of 1 is required: X holds no columns")
-    if n_features is not None and n_features != D:
-        raise ValueError(f"X has {D} features, but the model is expecting {n_features} features as input")
-    target = dtype or (np.float32 if array.dtype.newbyteorder("=") == np.float32 else np.float64)
-    with np.errstate(over="ignore"):  # what overflows is infinite and refused
-        array = writable_view(np.require(array, target, ["C", "A"]))
-    check_finite("X", array)
-    return array
+    target = np.float32 if array.dtype.newbyteorder("=") == np.float32 else np.float64
+    try:
+        with np.errstate(over="ignore"):  # what overflows is infinite and refused
+            return writable_view(np.require(array, target, ["C", "A"]))
+    except (MemoryError, ValueError) as error:  # ValueError: more numbers than an index can count
+        kind = np.dtype(target).name
+        raise MemoryError(f"X of shape {array.shape} needs a contiguous copy in {kind}: {error}") from None
 
 
 def as_array(name: str, value: Any) -> np.ndarray:
@@ -156,6 +176,17 @@ def random_numbers(random_state: Any) -> np.random.RandomState:
 def thread_count(n_threads: Any) -> int | None:
     """n_threads as None or an int of at least 1."""
     return None if n_threads is None else whole_number("n_threads", n_threads, 1)
+
+
+def check_training_memory(D: int, H: int, K: int) -> None:
+    """MemoryError when parameters, their sums and gradients are more than this process may take. H: 0 for none."""
+    needed = PARAMETER_BYTES * (D + K + 1) * (H or K)
+    if needed > LARGE and needed > available_memory():
+        network = f"hidden_size={H} with " if H else ""
+        raise MemoryError(
+            f"{network}{D} features and {K} classes need about {needed / 2**30:.3g} GiB to train, "
+            f"of which {available_memory() / 2**30:.3g} GiB are available"
+        )
 
 
 def parameter_arrays(

@@ -6,12 +6,13 @@ import numpy as np
 from numba import config
 
 from spiralnn import schedule
+from spiralnn.kernels import linear, tile
 
 JIT = not config.DISABLE_JIT
 
 # Kernels against the float64 reference on the same numbers, relative to the largest entry of an array.
 # float64: sums of up to 10^5 terms in another order, an error of eps (1e-16) times a few hundred to a few thousand.
-# float32: the same within a tile, 1e-7 times a hundred; block sums are float64, so N does not matter.
+# float32: the same within a tile, 1e-7 times a hundred; chunk sums are float64, so N does not matter.
 TOLERANCES = {np.float64: 1e-12, np.float32: 2e-5}
 
 SMALL = 12_000  # weights times rows: what Python walks through in a tenth of a second with the JIT off
@@ -70,40 +71,42 @@ def _around(*sizes):
     return [n for size in sizes for n in (size - 1, size, size + 1)]
 
 
-_FEW = schedule.TILE_BYTES // 8  # rows of a float64 tile with few inputs; a float32 tile has twice as many
-_WIDE = schedule.WIDE_TILE_BYTES // 8
-_CHUNKS = schedule.MAX_CHUNKS
-_LONG = schedule.LONG_RUN_TILES
+_TILE = schedule.TILE_BYTES // 8  # rows of a float64 tile at most; a float32 tile has twice as many
+_CHUNK = schedule.CHUNK_ROWS
+_MANY = linear.MANY_INPUTS
+_INPUTS = tile.INPUTS
 
 LINEAR_SHAPES = [
+    # few inputs
     *[(N, 2, 0, 3) for N in (1, 2, 3, 5, 7, 8, 9, 15, 16, 17, 31, 97, 251, 300)],
-    *[(N, 2, 0, 3) for N in _around(_FEW, 2 * _FEW, 4 * _FEW)],
-    *[(N, 5, 0, 4) for N in _around(_WIDE, 2 * _WIDE, 4 * _WIDE)],
-    *[(33, D, 0, 3) for D in (1, 4, 5, 8, 13, 63, 64, 65, 128, 129, 200)],
-    *[(41, 3, 0, K) for K in (2, 4, 7, 8, 9, 10, 16, 17, 300)],
-    (1, 1, 0, 2), (2, 129, 0, 300), (1797, 64, 0, 10),
-    (_CHUNKS * _FEW, 2, 0, 3), (_CHUNKS * _FEW + 1, 2, 0, 3),  # one block a chunk, and the first chunks of two
-    (2 * _CHUNKS * _WIDE + 1, 5, 0, 2), (100_003, 6, 0, 3),  # chunks of four blocks, and of eight
-    (_LONG * _FEW, 1, 0, 2), (_LONG * _FEW + 1, 1, 0, 2),  # blocks of one tile, and of many
+    *[(N, 2, 0, 3) for N in _around(_TILE, 2 * _TILE, 4 * _TILE, 2 * _CHUNK, 4 * _CHUNK)],
+    *[(45, D, 0, K) for D in (1, 2, 3, 4) for K in (2, 3, 4, 5)],
+    # lanes along rows, then along inputs
+    *[(N, 5, 0, 4) for N in _around(_TILE, 4 * _CHUNK)],
+    *[(N, 40, 0, 4) for N in (1, 2, 3, 4, 5, 7, 31, 97)],
+    *[(33, D, 0, 3) for D in (5, 8, 13, *_around(_MANY), 47, 48, 49, 63, 64, 65, 128, 129, 200)],
+    *[(41, 7, 0, K) for K in (2, 4, 7, 8, 9, 10, 16, 17, 300)],
+    *[(41, 37, 0, K) for K in (2, 4, 5, 8, 9, 17)],
+    (1, 1, 0, 2), (2, 129, 0, 300), (1797, 64, 0, 10), (300, 784, 0, 10),
+    (100_003, 6, 0, 3), (150_001, 1, 0, 2),  # many chunks, the last one shorter
 ]  # fmt: skip
 
 TWO_LAYER_SHAPES = [
     # few inputs
     *[(N, 2, 5, 3) for N in (1, 2, 3, 7, 8, 9, 16, 17, 97, 251)],
-    *[(N, 2, 6, 3) for N in _around(_FEW, 2 * _FEW, 4 * _FEW)],
+    *[(N, 2, 6, 3) for N in _around(_TILE, 2 * _TILE, 4 * _TILE, 4 * _CHUNK)],
     *[(37, D, H, K) for D in (1, 2) for K in (2, 3) for H in (1, 7, 8, 9, 16, 17, 100, 128)],
-    (300, 2, 100, 3),
-    (_CHUNKS * _FEW, 2, 4, 3), (_CHUNKS * _FEW + 1, 2, 4, 3),
-    (2 * _CHUNKS * _FEW + 1, 1, 3, 2), (_LONG * _FEW + 1, 2, 3, 3),
+    *[(43, D, 11, K) for D, K in ((1, 4), (1, 5), (2, 4), (3, 2), (3, 3), (4, 2))],
+    (300, 2, 100, 3), (40_001, 1, 3, 2), (150_001, 2, 3, 3),
     # general
     *[(N, 3, 5, 4) for N in (1, 2, 3, 7, 8, 9, 16, 17, 97, 251)],
-    *[(N, 3, 6, 4) for N in _around(_WIDE, 2 * _WIDE, 4 * _WIDE)],
-    *[(35, D, 7, 3) for D in (3, 4, 5, 8, 63, 64, 65, 128, 129)],
+    *[(N, 3, 6, 4) for N in _around(_TILE, 2 * _TILE, 4 * _CHUNK)],
+    *[(35, D, 7, 3) for D in (4, 5, 8, 15, 16, 17, 63, 64, 65, *_around(_INPUTS), 2 * _INPUTS + 1)],
     *[(35, 3, H, 4) for H in (1, 7, 8, 9, 16, 17, 100, 128)],
-    *[(29, 2, 9, K) for K in (4, 5, 10, 17, 300)],
-    (19, 1, 1, 4), (3, 129, 17, 300), (600, 64, 100, 10),
+    *[(29, 2, 9, K) for K in (5, 10, 17, 300)],
+    (19, 1, 1, 11), (3, _INPUTS + 1, 17, 300), (600, 64, 100, 10),
     (300, 4, 1000, 3),  # so many hidden units that the tile is shorter for them
-    (_CHUNKS * _WIDE + 1, 3, 4, 2), (2 * _CHUNKS * _WIDE + 1, 3, 4, 2), (_LONG * _WIDE + 1, 3, 2, 2),
+    (40_001, 3, 2, 4),
 ]  # fmt: skip
 
 SHAPES = LINEAR_SHAPES + TWO_LAYER_SHAPES

@@ -14,7 +14,7 @@ from problems import JIT, problem
 
 from spiralnn import descent as descent_module
 from spiralnn import make_spiral, schedule
-from spiralnn.descent import CONVERGED, DIVERGED, PATIENCE, RUNNING, Descent
+from spiralnn.descent import CONVERGED, DIVERGED, PATIENCE, RUNNING, Descent, flatten
 from spiralnn.kernels import barrier, reference
 from spiralnn.validation import label_view
 
@@ -67,6 +67,20 @@ def test_the_trajectory_is_that_of_the_reference(N, D, H, K, backend):
     np.testing.assert_allclose(descent.losses, losses, rtol=1e-10)
     for a, b in zip(descent.params, params, strict=True):
         np.testing.assert_allclose(a, b, rtol=0, atol=1e-10 * np.abs(b).max())
+
+
+@pytest.mark.parametrize(
+    "N,D,H,K",
+    [(40, D, H, K) for D in (1, 3, 5, 33, 65, 129, 257) for H, K in ((0, 3), (5, 3), (17, 2))] + [(40, 7, 0, 17)],
+)
+def test_the_zeros_that_pad_the_parameters_stay_zeros(N, D, H, K):
+    # they would enter the L2 term: the loss of the second step, and no gradient, would be wrong
+    p = problem(N, D, H, K)
+    losses, _ = plain_loop(p, 5, reg=0.5)
+    descent = start(p, reg=0.5)
+    descent.run(5)
+    np.testing.assert_allclose(descent.losses, losses, rtol=1e-12)
+    np.testing.assert_array_equal(descent._theta[5 % 3], flatten(descent.params, descent._layout))
 
 
 @shapes

@@ -84,6 +84,46 @@ def test_backward(N, D, H, K, dtype):
     assert_agree(backward, problem(N, D, H, K, dtype))
 
 
+@dtypes
+@pytest.mark.parametrize("N,D,H,K", small_only(SHAPES))
+def test_predict(N, D, H, K, dtype):
+    p = problem(N, D, H, K, dtype)
+    best = np.full(N, -1, np.intp)
+    assert fused.predict(p.X, p.params, best)
+    (scores,) = scores_of(reference, p.astype(np.float64))
+    short = scores.max(axis=1) - scores[np.arange(N), best]  # 0, or rounding where two classes are as good
+    assert short.max() <= TOLERANCES[dtype] * np.abs(scores).max()
+    assert (best == scores.argmax(axis=1)).mean() >= 0.99
+
+
+@pytest.mark.parametrize("N,D,H,K", [(41, 2, 0, 3), (41, 40, 0, 10), (41, 5, 7, 4)])
+def test_of_equal_scores_the_first_class_is_predicted(N, D, H, K):
+    p = problem(N, D, H, K)
+    best = np.full(N, -1, np.intp)
+    W, b, *rest = p.params
+    b2 = (rest[1] if rest else b) * 0.0
+    b2[1:] = 1.0
+    params = (0 * W, b2) if not rest else (W, b, 0 * rest[0], b2)
+    assert fused.predict(p.X, params, best)
+    np.testing.assert_array_equal(best, 1)
+
+
+@dtypes
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize(
+    "N,D,H,K", small_only([(41, 2, 0, 3), (900, 5, 0, 4), (41, 40, 0, 10), (41, 5, 7, 4), (20, 131, 9, 3)])
+)
+def test_predict_tells_of_rows_that_are_not_finite(N, D, H, K, value, dtype):
+    p = problem(N, D, H, K, dtype)
+    best = np.empty(N, np.intp)
+    for row in {0, 7, 8, N // 2, N - 2, N - 1}:
+        for column in {0, D // 2, D - 1}:
+            X = p.X.copy()
+            X[row, column] = value
+            assert not fused.predict(X, p.params, best), (row, column)
+    assert fused.predict(p.X, p.params, best)
+
+
 SOFTMAX_SHAPES = [
     (N, K, 0, 0) for K in (2, 3, 5, 17) for N in (1, 2, 7, 8, 9, 16, 17, 251, 511, 512, 513, 1024, 1025, 16_385)
 ] + [(50, 300, 0, 0), (3, 1000, 0, 0), (40_000, 4, 0, 0), (131_073, 3, 0, 0)]
@@ -124,13 +164,25 @@ def test_labels_of_any_integer_dtype(labels):
         np.testing.assert_array_equal(result, truth)
 
 
+def test_labels_that_lie_eight_bytes_apart_up_to_the_end_of_memory():
+    # read as 64-bit integers, of which the last one would end beyond the array
+    p = problem(97, 2, 5, 3)
+    memory = np.full(96 * 8 + 1, 255, np.uint8)
+    y = memory[::8]
+    y[...] = p.y
+    for result, truth in zip(loss_gradients(fused, p._replace(y=y)), loss_gradients(fused, p), strict=True):
+        np.testing.assert_array_equal(result, truth)
+
+
 # ----------------------------------------------------------------------------------------------------- threads
 
 
 @pytest.fixture
 def started(monkeypatch):
-    """However small the work, threads are started; the numbers that were."""
+    """However small the work, it is cut into chunks and threads are started; the numbers that were."""
     numbers = []
+    monkeypatch.setattr(schedule, "SPLIT_BYTES", 1)
+    fused._plan.cache_clear()
 
     def run_threads(work, n_threads, stop):
         numbers.append(n_threads)
@@ -140,7 +192,8 @@ def started(monkeypatch):
     monkeypatch.setattr(schedule, "START_FLOPS", 1)
     monkeypatch.setattr(fused, "run_threads", run_threads)
     monkeypatch.setattr(descent, "run_threads", run_threads)
-    return numbers
+    yield numbers
+    fused._plan.cache_clear()
 
 
 def assert_same_bits(function, p, started, n_threads):
@@ -152,7 +205,7 @@ def assert_same_bits(function, p, started, n_threads):
         np.testing.assert_array_equal(result, truth)
 
 
-# Four chunks at least in every family and dtype: blocks of one tile, blocks in pairs, and in long runs.
+# Four chunks at least in every family and dtype: of one tile, of several, and many of them.
 THREADED = [
     (5000, 2, 0, 3), (33_001, 6, 0, 3), (140_001, 2, 0, 3),
     (5000, 2, 7, 3), (33_001, 1, 3, 2), (140_001, 2, 3, 3),
@@ -169,6 +222,19 @@ thread_counts = pytest.mark.parametrize("n_threads", [2, 3, 4] if JIT else [2])
 @pytest.mark.parametrize("function", [loss_gradients, scores_of, backward])
 def test_same_bits_from_any_number_of_threads(function, N, D, H, K, n_threads, dtype, started):
     assert_same_bits(function, problem(N, D, H, K, dtype), started, n_threads)
+
+
+@dtypes
+@thread_counts
+@pytest.mark.parametrize("N,D,H,K", THREADED)
+def test_same_prediction_from_any_number_of_threads(N, D, H, K, n_threads, dtype, started):
+    p = problem(N, D, H, K, dtype)
+    best = [np.full(N, -1, np.intp) for _ in range(2)]
+    assert fused.predict(p.X, p.params, best[0], n_threads=1)
+    del started[:]
+    assert fused.predict(p.X, p.params, best[1], n_threads=n_threads)
+    assert started == [n_threads]
+    np.testing.assert_array_equal(*best)
 
 
 @dtypes

@@ -17,18 +17,27 @@ from problems import JIT
 from spiralnn.kernels import simd
 from spiralnn.kernels.simd import (
     add_to,
+    columns,
     counting,
     every,
     full,
     gather,
+    get,
     lanes,
     load,
+    load_columns,
+    load_row,
+    load_spaced,
     maximum,
     minimum,
     number,
+    part,
+    put,
     relu,
     span,
     store,
+    store_whole,
+    stride,
     sum_each,
     sum_lanes,
     traced,
@@ -37,6 +46,7 @@ from spiralnn.kernels.simd import (
     where,
     zeros,
 )
+from spiralnn.kernels.tile import carve
 
 pytestmark = pytest.mark.kernels
 
@@ -229,6 +239,102 @@ def test_gather(dtype, source):
 
 
 @dtypes
+@pytest.mark.parametrize("D", [1, 2, 3, 4])
+def test_load_columns(dtype, D):
+    def body(a, start, out):
+        for d, value in enumerate(load_columns(a, start, D)):
+            store(out, d, 0, value)
+
+    n = 64 // np.dtype(dtype).itemsize
+    a = np.arange((n + 2) * D, dtype=dtype).reshape(-1, D)
+    out = np.full((D, n), -1, dtype)
+    jitted(body)(a, 2, out)
+    np.testing.assert_array_equal(out, a[2:].T)
+
+
+@dtypes
+def test_load_row_and_columns_transpose(dtype):
+    n = 64 // np.dtype(dtype).itemsize
+
+    def all_rows(a, start, out):
+        for c, value in enumerate(columns([load_row(a, start + i, 1) for i in range(n)])):
+            store(out, c, 0, value)
+
+    def four_rows(a, start, out):
+        for c, value in enumerate(columns([load_row(a, start + i, 1) for i in range(4)])):
+            store(out, c, 0, value)
+
+    a = np.arange((n + 5) * (n + 1), dtype=dtype).reshape(-1, n + 1)
+    out = np.full((n, n), -1, dtype)
+    jitted(all_rows)(a, 3, out)
+    np.testing.assert_array_equal(out, a[3 : 3 + n, 1:].T)
+    out = np.full((n, 4), -1, dtype)
+    jitted(four_rows)(a, 3, out)
+    np.testing.assert_array_equal(out, a[3:7, 1:].T)
+
+
+@dtypes
+def test_a_row_goes_on_in_the_next_one(dtype):
+    def body(a, out):
+        store(out, 0, 0, load_row(a, 1, 2))
+
+    n = 64 // np.dtype(dtype).itemsize
+    a = np.arange(3 * n, dtype=dtype).reshape(-1, 3)
+    out = np.zeros((1, n), dtype)
+    jitted(body)(a, out)
+    np.testing.assert_array_equal(out[0], np.arange(5, 5 + n))
+
+
+@dtypes
+@pytest.mark.parametrize("source", [np.uint8, np.uint32])
+def test_load_spaced(dtype, source):
+    def body(y, start, out):
+        store(out, 0, 0, load_spaced(y, start, out))
+        add_to(out, 1, 0, number(out, stride(y)))
+
+    n = 64 // np.dtype(dtype).itemsize
+    labels = np.random.default_rng(6).integers(0, np.iinfo(source).max, n + 4, dtype=np.int64)
+    if source == np.uint32:
+        labels %= 1 << 24  # whole numbers that float32 holds
+    out = np.zeros((2, n), dtype)
+    jitted(body)(labels.view(source)[:: 8 // np.dtype(source).itemsize], 3, out)
+    np.testing.assert_array_equal(out, [labels[3 : 3 + n], np.full(n, 8)])
+
+
+@dtypes
+def test_store_whole(dtype):
+    def body(a, out):
+        store_whole(out, 1, load(a, 0, 0))
+        store_whole(out, 0, get(a, 0, 2))
+
+    n = 64 // np.dtype(dtype).itemsize
+    a = np.random.default_rng(7).integers(-100, 100, (1, n)).astype(dtype)
+    out = np.full(n + 2, 7, np.intp)
+    jitted(body)(a, out)
+    np.testing.assert_array_equal(out, [a[0, 2], *a[0], 7])
+
+
+@dtypes
+def test_part_and_carve(dtype):
+    def body(a, first, out):
+        view = part(a, 1, first, 2, 3)
+        put(view, 1, 2, get(a, 0, 5))
+        put(out, 0, 0, get(view, 0, 1))
+
+    a = np.arange(40.0, dtype=dtype).reshape(2, 20)
+    out = np.zeros((1, 1), dtype)
+    jitted(body)(a, 4, out)
+    assert out[0, 0] == 25
+    assert a[1, 9] == 5 and (np.delete(a.reshape(-1), 29) == np.delete(np.arange(40), 29)).all()
+
+    for offset in range(5):
+        memory = np.zeros((1, 64), dtype)[:, offset:]
+        arrays = carve(memory, [(2, 3), (1, 5)])
+        assert all(array.__array_interface__["data"][0] % 64 == 0 for array in arrays)
+        assert [array.shape for array in arrays] == [(2, 3), (1, 5)]
+
+
+@dtypes
 def test_gather_of_labels(dtype):
     def body(y, start, last, out):
         store(out, 0, 0, gather(y, start, out, last=last))
@@ -383,7 +489,7 @@ from spiralnn import descent, fused
 X, y = np.zeros((300, 2), {dtype}), np.zeros(300, np.int64)
 params = [np.zeros(s, {dtype}) for s in ((2, 100), (100,), (100, 3), (3,))]
 fused.two_layer_loss_gradients(X, y, *params, 0.0, *[p.copy() for p in params], n_threads=1)
-advance = descent.FEW_INPUTS.advance
+advance = descent.family_for(2, 100, 3).advance
 assert len(advance.signatures) == 1
 print(*advance.inspect_asm().values())
 """

@@ -1,0 +1,72 @@
+"""CPUs and memory that this process may use: what the machine has, and what affinity and control groups leave of it."""
+
+import contextlib
+import math
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import numba
+
+PROCESS_GROUPS, GROUPS = Path("/proc/self/cgroup"), Path("/sys/fs/cgroup")
+
+
+def available_threads() -> int:
+    """CPUs this process may use: affinity, control group and Numba's own limit (NUMBA_NUM_THREADS)."""
+    try:
+        n = len(os.sched_getaffinity(0))
+    except AttributeError:  # no affinity on this system
+        n = os.cpu_count() or 1
+    quota = _cpu_quota()
+    if quota is not None:
+        n = min(n, math.floor(quota))
+    return max(1, min(n, numba.config.NUMBA_NUM_THREADS))
+
+
+def available_memory() -> int:
+    """Bytes this process may still take: of the machine, and of its control groups."""
+    amounts = []
+    with contextlib.suppress(OSError, StopIteration, ValueError):
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        amounts.append(1024 * int(next(line.split()[1] for line in lines if line.startswith("MemAvailable:"))))
+    for group in _groups("memory"):
+        for limit, usage in (("memory.max", "memory.current"), ("memory.limit_in_bytes", "memory.usage_in_bytes")):
+            with contextlib.suppress(OSError, ValueError):  # "max" is no limit
+                amounts.append(int((group / limit).read_text()) - int((group / usage).read_text()))
+    if not amounts:  # half of the machine where it says how much it has
+        with contextlib.suppress(AttributeError, OSError, ValueError):
+            amounts.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2)
+    return max(0, min(amounts, default=4 << 30))
+
+
+def _cpu_quota() -> float | None:
+    """CPUs that the control groups of this process grant; None when none sets a limit."""
+    quotas = []
+    for group in _groups("cpu"):
+        with contextlib.suppress(OSError, ValueError):
+            quota, period = (group / "cpu.max").read_text().split()
+            quotas.append(int(quota) / int(period))
+        with contextlib.suppress(OSError, ValueError):
+            quota_us = int((group / "cpu.cfs_quota_us").read_text())
+            if quota_us > 0:
+                quotas.append(quota_us / int((group / "cpu.cfs_period_us").read_text()))
+    return min(quotas, default=None)
+
+
+def _groups(controller: str) -> Iterator[Path]:
+    """Folders of the control groups this process lies in, for one controller: its own first, then those around it.
+
+    A container may see its own group as the root of the tree, under the path that it has outside.
+    """
+    try:
+        lines = PROCESS_GROUPS.read_text().splitlines()
+    except OSError:
+        return
+    for line in lines:
+        _, _, rest = line.partition(":")
+        controllers, _, path = rest.partition(":")
+        if controllers and controller not in controllers.split(","):
+            continue
+        top = GROUPS / controllers  # one tree for all controllers (version 2), or one for each
+        group = top / path.strip("/")
+        yield from (place for place in (group, *group.parents) if place.is_relative_to(top))

@@ -1,0 +1,194 @@
+"""Who computes which rows, and how many threads a process that was given fewer CPUs may start."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from spiralnn import resources, schedule
+from spiralnn.descent import has_few_inputs
+
+ROOT = Path(__file__).resolve().parent.parent
+
+SHAPES = [(D, H, K) for D in (1, 2, 5, 28, 31, 32, 784, 1024) for H in (0, 8, 100, 1024) for K in (2, 3, 10, 100)]
+
+
+@pytest.mark.parametrize("itemsize", [4, 8])
+@pytest.mark.parametrize("N", [1, 2, 127, 128, 129, 255, 256, 257, 300, 1023, 1797, 4097, 100_003, 10**6, 10**9])
+def test_chunks_and_tiles_cover_the_rows(N, itemsize):
+    lanes = 64 // itemsize
+    for D, H, K in SHAPES:
+        plan = schedule.plan(N, D, H, K, has_few_inputs(D, K), itemsize)
+        assert (plan.n_chunks - 1) * plan.chunk_rows < N <= plan.n_chunks * plan.chunk_rows
+        assert plan.tile_rows % lanes == 0 and plan.chunk_rows % lanes == 0
+        assert lanes <= plan.tile_rows <= schedule.TILE_BYTES // itemsize
+        assert plan.n_chunks <= schedule.MANY_CHUNKS
+
+
+def test_chunks_share_out_evenly_and_their_sums_stay_small():
+    for D, H, K in SHAPES:
+        plan = schedule.plan(10**6, D, H, K, has_few_inputs(D, K), 8)
+        P = (D + K + 1) * (H or K)
+        assert plan.n_chunks * P * 8 <= max(schedule.CHUNK_BYTES, schedule.FEW_CHUNKS * P * 8)
+        for n_threads in (2, 4):
+            most = -(-plan.n_chunks // n_threads)
+            assert most * plan.chunk_rows <= 1.01 * 10**6 / n_threads + plan.tile_rows
+
+
+def test_three_hundred_rows_are_two_chunks_and_a_few_rows_one():
+    assert schedule.plan(300, 2, 100, 3, True, 8).n_chunks == 2
+    assert schedule.plan(300, 2, 100, 3, True, 4).n_chunks == 2
+    assert schedule.plan(100, 2, 100, 3, True, 8).n_chunks == 1
+
+
+# ------------------------------------------------------------------------------------------------ CPUs
+
+
+@pytest.mark.parametrize(
+    "files, groups, expected",
+    [
+        ({"a/b/cpu.max": "150000 100000"}, "0::/a/b", 1.5),
+        ({"a/b/cpu.max": "max 100000"}, "0::/a/b", None),
+        ({"a/b/cpu.max": "max 100000", "a/cpu.max": "300000 100000"}, "0::/a/b", 3.0),
+        ({"a/b/cpu.max": "400000 100000", "a/cpu.max": "300000 100000"}, "0::/a/b", 3.0),
+        ({"cpu.max": "50000 100000"}, "0::/not/seen/from/here", 0.5),
+        ({"cpu.max": "broken"}, "0::/", None),
+        ({"cpu/a/cpu.cfs_quota_us": "200000", "cpu/a/cpu.cfs_period_us": "100000"}, "3:cpu:/a\n1:name=x:/", 2.0),
+        (
+            {"cpu,cpuacct/cpu.cfs_quota_us": "-1", "cpu,cpuacct/cpu.cfs_period_us": "100000"},
+            "3:cpu,cpuacct:/docker/1",
+            None,
+        ),
+        ({}, "0::/", None),
+    ],
+)
+def test_quota_of_the_control_group(tmp_path, monkeypatch, files, groups, expected):
+    monkeypatch.setattr(resources, "PROCESS_GROUPS", tmp_path / "self")
+    monkeypatch.setattr(resources, "GROUPS", tmp_path / "cgroup")
+    for name, text in files.items():
+        path = tmp_path / "cgroup" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text + "\n")
+    (tmp_path / "self").write_text(groups + "\n")
+    assert resources._cpu_quota() == expected
+
+
+def test_no_control_groups(tmp_path, monkeypatch):
+    monkeypatch.setattr(resources, "PROCESS_GROUPS", tmp_path / "none")
+    assert resources._cpu_quota() is None
+
+
+def test_available_memory():
+    assert resources.available_memory() > 0
+    if hasattr(os, "sysconf"):
+        assert resources.available_memory() <= os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+def test_memory_left_by_a_control_group(tmp_path, monkeypatch):
+    monkeypatch.setattr(resources, "PROCESS_GROUPS", tmp_path / "self")
+    monkeypatch.setattr(resources, "GROUPS", tmp_path / "cgroup")
+    (tmp_path / "self").write_text("0::/a/b\n")
+    (tmp_path / "cgroup/a/b").mkdir(parents=True)
+    for name, text in {"a/memory.max": "3000", "a/memory.current": "1000", "a/b/memory.max": "max"}.items():
+        (tmp_path / "cgroup" / name).write_text(text)
+    (tmp_path / "cgroup/a/b/memory.current").write_text("500")
+    assert resources.available_memory() == 2000
+
+
+@pytest.mark.parametrize("quota, expected", [(None, 8), (16.0, 8), (3.9, 3), (0.5, 1)])
+def test_threads_follow_affinity_and_quota(monkeypatch, quota, expected):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(8)), raising=False)
+    monkeypatch.setattr(resources.numba.config, "NUMBA_NUM_THREADS", 64)
+    monkeypatch.setattr(resources, "_cpu_quota", lambda: quota)
+    assert resources.available_threads() == expected
+
+
+FIT = """
+import os, sys, threading
+import numpy as np
+environment = dict(os.environ)
+if len(sys.argv) > 1:
+    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+import spiralnn
+from spiralnn import resources
+from spiralnn.descent import Descent
+
+X, y = spiralnn.make_spiral(20_000, random_state=0)
+most = 0
+def threads(step, loss, model):
+    global most
+    with open("/proc/self/status") as lines:
+        most = max(most, next(int(line.split()[1]) for line in lines if line.startswith("Threads")))
+before = threading.active_count()
+model = spiralnn.TwoLayerNet(max_iter=5, random_state=0, callback=threads).fit(X, y)
+model.predict(X)
+params = [a for pair in zip(model.coefs_, model.intercepts_) for a in pair]
+descent = Descent(X, np.zeros(len(X), np.uint8), params, step_size=0.1, reg=0.0)
+descent.run(20)
+assert dict(os.environ) == environment
+assert threading.active_count() == before
+print(resources.available_threads(), descent.n_threads, model.loss_curve_[-1].hex())
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system has no CPU affinity")
+def test_a_process_bound_to_one_cpu_computes_in_one_thread_with_the_same_bits():
+    def run(*arguments):
+        paths = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+        command = [sys.executable, "-c", FIT, *arguments]
+        done = subprocess.run(command, env={**os.environ, "PYTHONPATH": paths}, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        return done.stdout.split()
+
+    available, used, loss = run("one CPU")
+    assert (available, used) == ("1", "1")
+    assert run()[2] == loss
+
+
+def one_cpu_group():
+    """A control group of one CPU, where this process may make one (root); OSError where it may not."""
+    root, name = Path("/sys/fs/cgroup"), f"spiralnn-test-{os.getpid()}"
+    if (root / "cgroup.controllers").exists():  # version 2
+        (root / "cgroup.subtree_control").write_text("+cpu")
+        group, files = root / name, {"cpu.max": "100000 100000"}
+    else:
+        group, files = root / "cpu" / name, {"cpu.cfs_period_us": "100000", "cpu.cfs_quota_us": "100000"}
+    group.mkdir()
+    for file, text in files.items():
+        (group / file).write_text(text)
+    return group
+
+
+def test_a_real_control_group_is_followed():
+    try:
+        group = one_cpu_group()
+    except OSError as error:
+        pytest.skip(f"no control group can be made here: {error}")
+    code = (
+        "import os, sys; open(sys.argv[1] + '/cgroup.procs', 'w').write(str(os.getpid()))\n"
+        "from spiralnn import resources; print(resources.available_threads())"
+    )
+    paths = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    command, environment = [sys.executable, "-c", code, str(group)], {**os.environ, "PYTHONPATH": paths}
+    try:
+        done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    finally:
+        group.rmdir()
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "1"
+
+
+def test_an_exception_in_a_thread_is_raised_once_all_have_left():
+    stop = np.zeros(1, np.int64)
+
+    def work(thread):
+        if thread == 1:
+            raise MemoryError("no room")
+        while not stop[0]:
+            pass
+
+    with pytest.raises(MemoryError, match="no room"):
+        schedule.run_threads(work, 3, stop)
