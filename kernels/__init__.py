@@ -10,8 +10,9 @@ Imports only math, numpy and numba, and knows nothing of estimators, threads, fi
 | softmax.py | softmax cross-entropy with its gradient, over a tile and on its own |
 | linear.py | the softmax linear classifier |
 | two_layer.py | the two-layer ReLU network: few inputs and general |
-| tree.py | adding block sums along one fixed binary tree; gradients and the step from them |
+| tree.py | adding chunk sums along one fixed binary tree; gradients and the step from them |
 | barrier.py | where the threads of one descent meet |
+| limits.py | what the hardware can do at best: multiply-adds in registers, reading memory |
 
 `spiralnn.fused` offers them under the names and signatures of reference.py.
 

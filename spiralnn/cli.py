@@ -1,4 +1,4 @@
-"""The command: ``spiralnn train``, ``spiralnn bench``, ``spiralnn info``.
+"""The command: ``spiralnn train``, ``spiralnn bench``, ``spiralnn scale``, ``spiralnn info``.
 
 Exit codes: 0 done, 1 failed (one line on stderr says why), 2 wrong usage, 130 interrupted.
 """
@@ -96,6 +96,10 @@ def _build_parser(with_bench: bool) -> argparse.ArgumentParser:
         suite.add_arguments(bench)
         bench.set_defaults(run=suite.run)
 
+    scale = commands.add_parser("scale", help="measure how a step's time and memory go with rows and threads")
+    _add_scale_arguments(scale)
+    scale.set_defaults(run=_scale)
+
     info = commands.add_parser("info", help="print versions, processor, threads and cache folder")
     info.set_defaults(run=_info)
     return parser
@@ -104,11 +108,18 @@ def _build_parser(with_bench: bool) -> argparse.ArgumentParser:
 # train
 
 
-def _add_train_arguments(parser: argparse.ArgumentParser) -> None:
+def _adder(parser: argparse.ArgumentParser) -> Callable[..., None]:
+    """parser.add_argument, with the default shown."""
+
     def add(name: str, *, help: str, **options: Any) -> None:
         shown = f"{help} (default: %(default)s)" if options.get("default") is not None else help
         parser.add_argument(name, help=shown, **options)
 
+    return add
+
+
+def _add_train_arguments(parser: argparse.ArgumentParser) -> None:
+    add = _adder(parser)
     add("--n-per-class", type=_integer(1), default=100, metavar="N", help="rows of each class")
     add("--classes", type=_integer(2), default=3, metavar="K", help="number of classes")
     add("--hidden", type=_integer(1), default=100, metavar="H", help="hidden units of the network")
@@ -157,7 +168,7 @@ def _train(args: argparse.Namespace) -> int:
 
     draw = not args.no_figures
     if draw:
-        _prepare_folder(args.out)
+        _prepare_folder(args.out, "figures")
         if importlib.util.find_spec("matplotlib") is None:
             print("spiralnn: no figures without matplotlib: pip install spiralnn[plot]", file=sys.stderr)
             draw = False
@@ -275,18 +286,18 @@ def _progress_bar(name: str, model: Any) -> Iterator[None]:
             bar.close()
 
 
-def _prepare_folder(folder: Path) -> None:
-    """Create folder and make sure a file can be written in it: better now than after training."""
+def _prepare_folder(folder: Path, what: str) -> None:
+    """Create folder and make sure a file can be written in it: better now than after the work."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        raise _unwritable(folder, error) from error
+        raise _unwritable(folder, what, error) from error
 
 
-def _unwritable(folder: Path, error: OSError) -> CommandError:
-    return CommandError(f"cannot write figures to {str(folder)!r}: {error.strerror or error}")
+def _unwritable(folder: Path, what: str, error: OSError) -> CommandError:
+    return CommandError(f"cannot write {what} to {str(folder)!r}: {error.strerror or error}")
 
 
 def _draw(folder: Path, X: np.ndarray, y: np.ndarray, linear: Any, network: Any) -> None:
@@ -305,7 +316,7 @@ def _draw(folder: Path, X: np.ndarray, y: np.ndarray, linear: Any, network: Any)
         curves = {"linear classifier": linear.loss_curve_, "two-layer network": network.loss_curve_}
         plots.draw_loss_curves(folder / "loss.png", curves)
     except OSError as error:
-        raise _unwritable(folder, error) from error
+        raise _unwritable(folder, "figures", error) from error
     if sys.stdout.isatty():
         print(f"figures: {folder}{os.sep}")
 
@@ -327,31 +338,72 @@ def _load_bench() -> ModuleType:
     return module
 
 
+# scale
+
+
+def _add_scale_arguments(parser: argparse.ArgumentParser) -> None:
+    add = _adder(parser)
+    add("--model", choices=("linear", "two-layer", "both"), default="both", help="what to measure")
+    add("--dtype", choices=("float64", "float32", "both"), default="float64", help="precision of data and parameters")
+    add("--hidden", type=_integer(1), default=100, metavar="H", help="hidden units of the network")
+    rows = parser.add_mutually_exclusive_group()
+    rows.add_argument("--max-rows", type=_integer(1000), default=10**8, metavar="N",
+                      help="sizes 1000, 3000, 10 000, ... up to this (default: %(default)s)")  # fmt: skip
+    rows.add_argument("--sizes", type=_list(_integer(1)), metavar="N,N,...", help="these sizes instead")
+    add("--threads", type=_list(_integer(1)), metavar="N,N,...", help="numbers of threads (default: 1, 2, 4, ... all)")
+    add("--budget", type=_number(0.0), default=300.0, metavar="SECONDS", help="leave out what would take longer")
+    add("--memory", type=_number(0.0), metavar="GIB", help="leave out what needs more (default: 3/4 of what is free)")
+    add("--no-reference", action="store_true", help="leave out NumPy")
+    add("--out", type=Path, default=Path("scale-out"), metavar="DIR", help="folder for scale.json and the figures")
+    add("--resume", action="store_true", help="keep what scale.json holds and measure the rest; else it is replaced")
+    add("--no-figures", action="store_true", help="draw nothing")
+
+
+def _list(parse: Callable[[str], int]) -> Callable[[str], list[int]]:
+    return lambda text: sorted({parse(part) for part in text.split(",")})
+
+
+def _scale(args: argparse.Namespace) -> int:
+    from . import resources, scaling, scaling_plan
+
+    memory = resources.available_memory() * scaling_plan.MEMORY_SHARE if args.memory is None else args.memory * 2**30
+    settings = scaling_plan.Settings(
+        models=("linear", "two-layer") if args.model == "both" else (args.model,),
+        dtypes=("float64", "float32") if args.dtype == "both" else (args.dtype,),
+        sizes=args.sizes or scaling_plan.default_sizes(args.max_rows),
+        explicit=args.sizes is not None,
+        threads=args.threads or scaling_plan.default_threads(resources.available_threads()),
+        hidden=args.hidden,
+        budget=args.budget,
+        memory=int(memory),
+        out=args.out,
+        resume=args.resume,
+        reference=not args.no_reference,
+        figures=not args.no_figures,
+    )
+    _prepare_folder(args.out, "results")
+    try:
+        return scaling.run(settings)
+    except scaling_plan.ScalingError as error:
+        raise CommandError(str(error)) from error
+
+
 # info
 
 
 def _info(args: argparse.Namespace) -> int:
-    from . import cache, schedule
+    from . import cache, limits, resources
 
     lines = {"spiralnn": __version__, "python": platform.python_version()}
     for package in ("numpy", "numba", "llvmlite", *_OPTIONAL_PACKAGES):
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             lines[package] = importlib.metadata.version(package)
     lines["system"] = f"{platform.system()} {platform.machine()}"
-    lines["cpu"] = _cpu_name()
+    lines["cpu"] = limits.cpu_name()
     lines["cores"] = str(os.cpu_count())
-    lines["threads"] = f"{schedule.available_threads()} usable by this process"
+    lines["threads"] = f"{resources.available_threads()} usable by this process"
     lines["threading layer"] = "own (Python threads running compiled code; Numba's threading layer is not used)"
     lines["cache folder"] = cache.folder() or "none (kernels are compiled in every process)"
     for name, value in lines.items():
         print(f"{name}: {value}")
     return 0
-
-
-def _cpu_name() -> str:
-    from llvmlite import binding
-
-    name = platform.processor() or platform.machine()
-    with contextlib.suppress(OSError), open("/proc/cpuinfo", encoding="utf-8", errors="replace") as lines:
-        name = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), name)
-    return f"{name} ({binding.get_host_cpu_name()})"

@@ -15,11 +15,11 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullLocator
 
 # Okabe and Ito's colours without black: told apart by colour-blind readers and on a projector
-_COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442")
+COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442")
 _MAX_POINTS = 5000  # more dots than this hide each other and cost more than training
 _MAX_LEGEND = 12
 _GRID = 300  # cells along each axis of a decision map
-_INK = "#333333"
+INK = "#333333"
 
 
 def draw_planes(
@@ -55,7 +55,7 @@ def draw_loss_curves(path: Path, curves: Mapping[str, Sequence[float]]) -> None:
     """Draw loss against step, logarithmic, for each named curve."""
     axes = _axes((8, 5), (0.09, 0.12, 0.87, 0.79))
     _title(axes, "Loss before each step")
-    for (name, curve), color in zip(curves.items(), _COLORS, strict=False):
+    for (name, curve), color in zip(curves.items(), COLORS, strict=False):
         # evenly spaced on the logarithmic axis: no more points than the eye can use
         steps = np.unique(np.geomspace(1, len(curve), 1000).astype(int))
         axes.plot(steps, np.asarray(curve)[steps - 1], color=color, linewidth=2.5, label=name)
@@ -74,7 +74,7 @@ def _axes(size: tuple[float, float], box: tuple[float, float, float, float]) -> 
     figure = Figure(figsize=size, dpi=120)
     FigureCanvasAgg(figure)
     axes = figure.add_axes(box)
-    axes.tick_params(colors=_INK)
+    axes.tick_params(colors=INK)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
     return axes
@@ -82,7 +82,7 @@ def _axes(size: tuple[float, float], box: tuple[float, float, float, float]) -> 
 
 def _title(axes: Axes, title: str) -> None:
     # a given height: finding one that clears the ticks would lay out every tick label again
-    axes.set_title(title, fontsize=15, color=_INK, y=1.01)
+    axes.set_title(title, fontsize=15, color=INK, y=1.01)
 
 
 def _limits(X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -94,8 +94,8 @@ def _limits(X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def _colors(n_classes: int) -> np.ndarray:
     """(n_classes, 3) in [0, 1]."""
-    if n_classes <= len(_COLORS):
-        return np.array([to_rgb(color) for color in _COLORS[:n_classes]])
+    if n_classes <= len(COLORS):
+        return np.array([to_rgb(color) for color in COLORS[:n_classes]])
     return matplotlib.colormaps["viridis"](np.linspace(0, 1, n_classes))[:, :3]
 
 

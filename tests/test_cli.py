@@ -56,8 +56,8 @@ SMALL = ("--n-per-class", "10", "--hidden", "5", "--linear-steps", "20", "--step
 def start(*arguments, cwd, **options):
     paths = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     command = [sys.executable, "-m", "spiralnn", *map(str, arguments)]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    return subprocess.Popen(command, cwd=cwd, env={**os.environ, "PYTHONPATH": paths}, **pipes, **options)
+    options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, **options}
+    return subprocess.Popen(command, cwd=cwd, env={**os.environ, "PYTHONPATH": paths}, **options)
 
 
 def run(*arguments, cwd, **options):
@@ -231,7 +231,7 @@ def test_help_without_a_subcommand(tmp_path):
     code, out, err = run(cwd=tmp_path)
     assert (code, err) == (0, [])
     assert out[0].startswith("usage: spiralnn")
-    assert all(any(name in line for line in out) for name in ("train", "bench", "info"))
+    assert all(any(name in line for line in out) for name in ("train", "bench", "scale", "info"))
     assert run("--help", cwd=tmp_path)[1] == out
 
 

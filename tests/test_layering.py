@@ -12,17 +12,16 @@ ROOT = Path(__file__).resolve().parent.parent
 # From the top down. A module may import from its own layer and from those below.
 LAYERS = [
     {"__main__"},
-    {"cli", "plots"},
+    {"cli", "plots", "scaling", "scaling_plan", "scaling_plots", "scaling_report"},
     {"__init__"},
     {"estimators", "model_file", "objective", "data"},
-    {"fused", "descent"},
-    {"schedule", "cache", "validation"},
+    {"fused", "descent", "limits"},
+    {"schedule", "cache", "validation", "resources"},
     {"kernels"},
 ]
 HEIGHT = {module: -i for i, layer in enumerate(LAYERS) for module in layer}
 
-# operator holds the keys under which Numba looks up the meaning of +, - and *
-KERNELS_MAY_IMPORT = {"math", "operator", "numpy", "numba"}
+KERNELS_MAY_IMPORT = {"copy", "functools", "math", "numpy", "numba"}
 
 PACKAGE_FILES = sorted((ROOT / "spiralnn").glob("*.py"))
 KERNEL_FILES = sorted((ROOT / "kernels").glob("*.py"))
