@@ -52,7 +52,8 @@ def measure(benchmark, request):
         check(outcome(result)[: len(truth)], truth, tolerance)
         benchmark.extra_info.update(
             operation=operation, model=model, implementation=implementation.name, threads=implementation.threads,
-            N=N, D=D, H=H, K=K, dtype=problem.dtype, steps=steps, flops=problem.flops(operation),
+            N=N, D=D, H=H, K=K, dtype=problem.dtype, steps=steps,
+            flops=problem.flops(operation), traffic=problem.traffic(operation),
             loss=None if operation in ("forward", "backward") else float(outcome(result)[0]),
         )  # fmt: skip
 

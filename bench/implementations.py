@@ -1,15 +1,17 @@
 """Everybody who is timed, one small adapter each: the list at the end is the only place that names them all.
 
-An adapter has a name, its number of threads, whether its first call compiles, the relative error it is
-allowed in each dtype, and for every operation a method that takes a problem and returns a call without
-arguments. The call returns what `problems.Truth` holds.
+An adapter has a name, its number of threads, whether its first call compiles and the relative error it is allowed in
+each dtype. `serves(problem)` says whether it can do the problem at all; `step(problem, steps)` and `predict(problem)`
+return a call without arguments, and `losses(result)` the losses that a step's call came to. What peers.py adds has no
+more than that; the package's own backends have a method for every operation, whose calls return what
+`problems.Truth` holds.
 """
 
 import numpy as np
-from problems import REG, STEP_SIZE
+import peers
 
 import spiralnn
-from spiralnn import descent, fused, schedule
+from spiralnn import descent, fused, resources
 from spiralnn.kernels import reference
 
 
@@ -20,8 +22,11 @@ class Spiralnn:
         self.name, self.module, self.loop, self.backend = name, module, loop, backend
         self.n_threads, self.tolerance = n_threads, tolerance
         self.compiles = backend == "fused"
-        self.threads = n_threads or schedule.available_threads()  # the reference's: those of NumPy's BLAS
+        self.threads = n_threads or resources.available_threads()  # the reference's: those of NumPy's BLAS
         self.options = {"n_threads": n_threads} if backend == "fused" else {}
+
+    def serves(self, problem):
+        return True
 
     def forward(self, problem):
         N, K = problem.shape[0], problem.shape[-1]
@@ -60,7 +65,7 @@ class Spiralnn:
         kernel = getattr(self.module, f"{problem.model}_loss_gradients")
 
         def call():
-            loss = kernel(problem.X, problem.y, *problem.params, REG, *gradients, **self.options)
+            loss = kernel(problem.X, problem.y, *problem.params, problem.reg, *gradients, **self.options)
             return loss, *gradients
 
         return call
@@ -68,27 +73,34 @@ class Spiralnn:
     def step(self, problem, steps):
         """A descent from the problem's parameters; each call goes on by so many steps. Results: see `losses`."""
         params = tuple(p.copy() for p in problem.params)
-        run = self.loop(problem.X, problem.y, params, step_size=STEP_SIZE, reg=REG, **self.options)
+        run = self.loop(problem.X, problem.y, params, step_size=problem.step_size, reg=problem.reg, **self.options)
 
         def call():
-            run.run(steps)
+            assert run.run(steps) == steps, "the descent ended early"
             return run
 
         return call
 
     def training(self, problem, steps):
         """A whole fit, checks of the input and all; each call starts afresh. Results: see `losses`."""
-        options = {"step_size": STEP_SIZE, "reg": REG, "max_iter": steps, "init": problem.params}
+        estimator = self._estimator(problem, steps)
+        return lambda: estimator.fit(problem.X, problem.y)
+
+    def predict(self, problem):
+        """Class indices (N,) of the problem's parameters: NumPy's shortest way, and what a fitted estimator offers."""
+        if self.backend == "reference":
+            forward = self.forward(problem)
+            return lambda: forward()[0].argmax(axis=1)
+        estimator = self._estimator(problem, 1).fit(problem.X, problem.y)
+        estimator.coefs_, estimator.intercepts_ = list(problem.params[0::2]), list(problem.params[1::2])
+        return lambda: estimator.predict(problem.X)
+
+    def _estimator(self, problem, steps):
+        options = {"step_size": problem.step_size, "reg": problem.reg, "max_iter": steps, "init": problem.params}
         options |= {"n_threads": self.n_threads, "backend": self.backend}
-
-        def call():
-            if problem.model == "linear":
-                estimator = spiralnn.SoftmaxClassifier(**options)
-            else:
-                estimator = spiralnn.TwoLayerNet(hidden_size=problem.shape[2], **options)
-            return estimator.fit(problem.X, problem.y)
-
-        return call
+        if problem.model == "linear":
+            return spiralnn.SoftmaxClassifier(**options)
+        return spiralnn.TwoLayerNet(hidden_size=problem.shape[2], **options)
 
     def losses(self, result):
         """Losses so far of what a call of step or training returned; apart, so that nobody pays for it on the clock."""
@@ -109,6 +121,7 @@ class PlainLoop:
             self.losses.append(self.kernel(self.X, self.y, *self.params, self.reg, *self.gradients))
             for p, dp in zip(self.params, self.gradients, strict=True):
                 p += -self.step_size * dp  # perform a parameter update
+        return n_steps
 
 
 # looser than the tests, because N goes to 10^6
@@ -116,8 +129,10 @@ FUSED = {"float64": 1e-11, "float32": 1e-4}
 # NumPy adds the columns of dscores one row after the other: in float32, 10^6 rows cost it 5e-3 of db
 PLAIN = {"float64": 1e-11, "float32": 2e-2}
 
-IMPLEMENTATIONS = [
+OWN = [
     Spiralnn("reference", reference, PlainLoop, "reference", None, PLAIN),
     Spiralnn("fused, 1 thread", fused, descent.Descent, "fused", 1, FUSED),
     Spiralnn("fused, all threads", fused, descent.Descent, "fused", None, FUSED),
 ]
+PEERS = peers.peers()
+IMPLEMENTATIONS = [*OWN, *PEERS]

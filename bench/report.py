@@ -1,4 +1,4 @@
-"""From the results of a run to what people read: a text table, the README's tables, one figure.
+"""From the results of a run to what people read: tables for a terminal, the README's part, the figures.
 
 Print and draw, and renew the README's part:
 
@@ -6,115 +6,72 @@ Print and draw, and renew the README's part:
 """
 
 import argparse
-import json
+import importlib.util
 import os
 import re
 import sys
 from pathlib import Path
 
-REFERENCE, ONE, ALL = "reference", "fused, 1 thread", "fused, all threads"
-OPERATIONS = {"forward": "forward", "softmax": "softmax cross-entropy", "backward": "backward", "step": "full step",
-              "training": "whole training"}  # fmt: skip
-MODELS = {"linear": "linear", "two_layer": "network", "either": "either"}
+from records import (
+    ALL,
+    MODELS,
+    ONE,
+    OPERATIONS,
+    REFERENCE,
+    BadResults,
+    by_problem,
+    efficiency,
+    faster_ones,
+    fastest_peer,
+    grouped,
+    load,
+    seconds,
+    speedup,
+)
+
 START, END = "<!-- benchmark:start -->", "<!-- benchmark:end -->"
-FIGURE = "speed.png"
+OPERATION_SIZES = (300, 30_000, 1_000_000)  # of the operations one by one: few, some and many rows
+SHORT = {REFERENCE: "NumPy", ONE: "fused, 1 thread", ALL: "all threads"}
 
 
-class BadResults(ValueError):
-    """The file is no result of a run; the message is one line."""
-
-
-def load(path):
-    """The results in a file, with every key the report uses known to be there."""
-    try:
-        results = json.loads(Path(path).read_text(encoding="utf-8"))
-        _require(results, ("machine", "rows", "interleaved", "processes", "memory"))
-        _require(results["machine"], ("cpu", "cores", "versions", "command", "date"))
-        for row in (*results["rows"], *results["interleaved"]):
-            _require(row, ("operation", "model", "implementation", "N", "dtype", "steps", "median"))
-            _positive(row["steps"], row["median"], row["N"])
-            if row["operation"] == "first call":
-                _require(row, ("compile",))
-        for row in results["processes"]:
-            _require(row, ("job", "implementation", "median"))
-            _positive(row["median"])
-        for row in results["memory"]:
-            _require(row, ("model", "implementation", "N", "bytes"))
-            _positive(row["N"], row["bytes"] + 1)
-    except OSError as error:
-        raise BadResults(f"{path}: {error.strerror}") from None
-    except (ValueError, TypeError) as error:
-        raise BadResults(f"{path}: no benchmark results: {error}") from None
-    return results
-
-
-def save(results, path):
-    """One row a line: compact, and a diff shows what changed."""
-    parts = []
-    for key, value in results.items():
-        lines = ",\n  ".join(json.dumps(row) for row in value) if isinstance(value, list) else None
-        parts.append(f'"{key}": ' + (json.dumps(value) if lines is None else f"[\n  {lines}\n ]"))
-    Path(path).write_text("{\n " + ",\n ".join(parts) + "\n}\n", encoding="utf-8")
-
-
-def _require(value, keys):
-    if not isinstance(value, dict):
-        raise TypeError(f"found {type(value).__name__} where an object with {', '.join(keys)} is expected")
-    missing = [key for key in keys if key not in value]
-    if missing:
-        raise ValueError(f"{', '.join(missing)} missing")
-
-
-def _positive(*numbers):
-    if not all(isinstance(number, (int, float)) and number > 0 for number in numbers):
-        raise ValueError(f"found {numbers} where positive numbers are expected")
-
-
-def problems(rows):
-    """Rows brought together a problem: {(operation, model, N, dtype): {implementation: seconds a step}}."""
-    table = {}
-    for row in rows:
-        key = row["operation"], row["model"], row["N"], row["dtype"]
-        table.setdefault(key, {})[row["implementation"]] = row["median"] / row["steps"]
-    return table
-
-
-def speedup(seconds, implementation):
-    """Times faster than the reference; None where either was not measured."""
-    if REFERENCE not in seconds or implementation not in seconds:
-        return None
-    return seconds[REFERENCE] / seconds[implementation]
+def sections(results):
+    """The tables of a run: (title, heads, rows of text)."""
+    steps = by_problem(results["interleaved"], "step")
+    predictions = by_problem(results["interleaved"], "predict")
+    everything = {**by_problem(results["rows"]), **steps, **predictions}  # of two measurements the one in turns
+    network, linear = ({k: v for k, v in steps.items() if k.model == model} for model in ("two_layer", "linear"))
+    tables = [
+        ("One step of the network (loss, gradients, update), everybody in turns. E: share of the multiply-add rate. "
+         "× NumPy, × peer: times faster, on all threads, than NumPy and than the fastest peer.",
+         *_everybody(network, with_efficiency=True)),
+        ("One step of the linear model.", *_everybody(linear, with_efficiency=False)),
+        ("Prediction, the class of every row.", *_prediction(predictions)),
+        ("Every operation on its own, float64: NumPy / fused on all threads.", *_operations(results["rows"])),
+        ("Whole processes.", ["what", "with", "measured"], _processes(results)),
+        ("Where somebody else was faster in this run.", *_slower(everything)),
+    ]  # fmt: skip
+    return [table for table in tables if table[2]]
 
 
 def text(results):
     """The tables for a terminal."""
-    machine = results["machine"]
-    lines = [_machine_line(machine), ""]
-    for title, rows in (("All operations, a step", results["rows"]), ("In turns, a step", results["interleaved"])):
-        lines += [title, _line("operation", "model", "N", "dtype", "reference", "1 thread", "all", "1 thread", "all")]
-        lines += [_line(*row) for row in _speedup_rows(rows)] + [""]
-    lines += [f"{what}: {who}: {measured}" for what, who, measured in _process_rows(results)]
+    lines = [_machine_line(results["machine"]), *_limit_lines(results["limits"])]
+    for title, heads, rows in sections(results):
+        widths = [max(map(len, column)) for column in zip(heads, *rows, strict=True)]
+        lines += ["", title]
+        for row in (heads, *rows):
+            lines.append("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
     return "\n".join(lines)
 
 
-def markdown(results, figure=f"bench/results/{FIGURE}"):
-    """The README's part: the figure, the headline ratios, every operation, whole processes, the machine."""
-    heads = ["model", "N", "dtype", "NumPy", "fused, 1 thread", "all threads", "speedup, 1 thread", "all threads"]
-    steps = [row[1:] for row in _speedup_rows(results["interleaved"])]
-    sizes = {row["N"] for row in results["rows"] if row["operation"] == "step"}
-    ends = {min(sizes), max(sizes)} if sizes else set()
-    shown = [row for row in results["rows"] if row["N"] in ends and row["dtype"] == "float64"]
-    parts = [
-        f"![Time a step, speedup and nanoseconds a row against N]({figure})",
-        "One step of gradient descent (loss, gradients, update), measured in turns:",
-        _markdown_table(heads, steps),
-        "Every operation on its own, a call, float64:",
-        _markdown_table(["operation", *heads], _speedup_rows(shown)),
-        "Whole processes:",
-        _markdown_table(["what", "with", "measured"], _process_rows(results)),
-        _machine_line(results["machine"]),
-    ]
-    return "\n\n".join(parts)
+def markdown(results, links):
+    """The README's part: the tables, the figures of links {path: what it shows}, the machine."""
+    parts = []
+    for title, heads, rows in sections(results):
+        lines = [heads, ["---"] * len(heads), *rows]
+        parts += [title, "\n".join("| " + " | ".join(line) + " |" for line in lines)]
+    parts += [f"![{shown}]({link})" for link, shown in links.items()]
+    return "\n\n".join([*parts, *_limit_lines(results["limits"]), _machine_line(results["machine"])])
 
 
 def rewrite_readme(path, block):
@@ -127,37 +84,29 @@ def rewrite_readme(path, block):
     Path(path).write_text(new, encoding="utf-8")
 
 
-def draw(results, path):
-    """The network's full step: time against N, speedup, nanoseconds a row; one PNG of three panels."""
-    from matplotlib.figure import Figure
+def draw(results, folder):
+    """Draw what the results are enough for into the folder; {file: what it shows}, empty without matplotlib."""
+    if importlib.util.find_spec("matplotlib") is None:
+        print("no figures: matplotlib is not installed", file=sys.stderr)
+        return {}
+    from figures import FIGURES
 
-    colors = {REFERENCE: "#555555", ONE: "#0072B2", ALL: "#D55E00"}  # told apart by colour-blind readers, too
-    styles = {"float64": ("-", "o"), "float32": ("--", "s")}
-    table = problems(results["rows"])
-    figure = Figure(figsize=(13, 4.2), layout="constrained")
-    time, gain, row_cost = figure.subplots(1, 3)
-    for implementation, color in colors.items():
-        for dtype, (line, marker) in styles.items():
-            keys = sorted(key for key in table if key[:2] == ("step", "two_layer") and key[3] == dtype)
-            measured = {key[2]: table[key] for key in keys if implementation in table[key]}
-            seconds = {N: step[implementation] for N, step in measured.items()}
-            look = {"color": color, "linestyle": line, "marker": marker, "markersize": 4.5}
-            time.plot(list(seconds), list(seconds.values()), label=f"{implementation}, {dtype}", **look)
-            if implementation == REFERENCE:
-                continue
-            gains = {N: speedup(step, implementation) for N, step in measured.items() if REFERENCE in step}
-            gain.plot(list(gains), list(gains.values()), **look)
-            row_cost.plot(list(seconds), [1e9 * s / N for N, s in seconds.items()], **look)
-    time.set(title="Time of a step, seconds", yscale="log")
-    gain.set(title="Times faster than NumPy", ylim=(0, None))
-    row_cost.set(title="Nanoseconds a row, fused", ylim=(0, None))
-    for axes in (time, gain, row_cost):
-        axes.set(xscale="log", xlabel="rows N")
-        axes.grid(alpha=0.3)
-        axes.spines[["top", "right"]].set_visible(False)
-    figure.legend(loc="outside lower center", ncols=3, frameon=False)
-    figure.suptitle(f"Two-layer network (D 2, H 100, K 3), full-batch step, {results['machine']['cpu']}")
-    figure.savefig(path, dpi=120)
+    folder.mkdir(parents=True, exist_ok=True)
+    drawn = {}
+    for name, (shown, parts, figure) in FIGURES.items():
+        if all(results[part] for part in parts):
+            figure(results).savefig(folder / name, dpi=120)
+            drawn[name] = shown
+    return drawn
+
+
+def publish(results, figures, readme=None):
+    """Print the tables, draw the figures into a folder, and renew the README if asked."""
+    print(text(results))
+    drawn = draw(results, Path(figures))
+    if readme is not None:
+        folder = os.path.relpath(figures, Path(readme).resolve().parent).replace(os.sep, "/")
+        rewrite_readme(readme, markdown(results, {f"{folder}/{name}": shown for name, shown in drawn.items()}))
 
 
 def duration(seconds):
@@ -171,44 +120,69 @@ def _three_digits(value):
     return f"{value:.{0 if value >= 99.95 else 1 if value >= 9.995 else 2}f}"
 
 
-def _grouped(N):
-    return f"{N:,}".replace(",", " ")
+def _times(ratio):
+    return "-" if ratio is None else f"{_three_digits(ratio)} x"
 
 
-def _speedup_rows(rows):
+def _time(measured, name):
+    return duration(seconds(measured[name])) if name in measured else "-"
+
+
+def _shape(key):
+    return ", ".join(grouped(size) for size in key[2:6] if size is not None)
+
+
+def _everybody(table, *, with_efficiency):
+    """Heads and rows: times of all, what the fused kernels reach, and how far ahead of the fastest peer they are."""
+    names = list(dict.fromkeys(name for measured in table.values() for name in measured))
+    names = [name for name in names if name not in (ONE, ALL)] + [ONE, ALL]
+    heads = ["N, D, H, K" if with_efficiency else "N, D, K", "dtype", *(SHORT.get(name, name) for name in names)]
+    heads += (["E, 1 thread", "E, all"] if with_efficiency else []) + ["× NumPy", "× peer"]
+    rows = []
+    for key, measured in table.items():
+        cells = [_shape(key), key.dtype, *(_time(measured, name) for name in names)]
+        if with_efficiency:
+            cells += [f"{efficiency(measured[name]):.2f}" if name in measured else "-" for name in (ONE, ALL)]
+        peer = fastest_peer(measured)
+        rows.append([*cells, _times(speedup(measured, ALL)), _times(speedup(measured, ALL, peer))])
+    return heads, rows
+
+
+def _prediction(table):
+    heads = ["N, D, H, K or N, D, K", "dtype", "NumPy", "fastest peer", SHORT[ONE], SHORT[ALL], "× peer"]
+    rows = []
+    for key, measured in table.items():
+        peer = fastest_peer(measured)
+        fastest = "-" if peer is None else f"{SHORT.get(peer, peer)} {_time(measured, peer)}"
+        times = _time(measured, REFERENCE), fastest, _time(measured, ONE), _time(measured, ALL)
+        rows.append([_shape(key), key.dtype, *times, _times(speedup(measured, ALL, peer))])
+    return heads, rows
+
+
+def _operations(rows):
+    """An operation a row, a number of rows a column."""
+    table = {}
+    for key, measured in by_problem(rows).items():
+        if key.dtype == "float64" and key.operation in OPERATIONS and key.operation != "step":
+            table.setdefault((key.operation, key.model), {})[key.N] = measured
+    sizes = [N for N in OPERATION_SIZES if any(N in cells for cells in table.values())]
+    heads = ["operation", "model", *(f"{grouped(N)} rows" for N in sizes)]
     cells = []
-    for (operation, model, N, dtype), seconds in problems(rows).items():
-        if operation not in OPERATIONS:
-            continue
-        times = [duration(seconds[name]) if name in seconds else "-" for name in (REFERENCE, ONE, ALL)]
-        gains = [speedup(seconds, name) for name in (ONE, ALL)]
-        gains = ["-" if gain is None else f"{_three_digits(gain)} x" for gain in gains]
-        cells.append([OPERATIONS[operation], MODELS[model], _grouped(N), dtype, *times, *gains])
-    return cells
+    for (operation, model), by_size in table.items():
+        measured = [by_size.get(N, {}) for N in sizes]
+        times = [f"{_time(m, REFERENCE)} / {_time(m, ALL)} ({_times(speedup(m, ALL))})" for m in measured]
+        cells.append([OPERATIONS[operation], MODELS[model], *times])
+    return heads, cells
 
 
-def _line(operation, model, N, dtype, *numbers):
-    return f"{operation:22}{model:8}{N:>10}  {dtype:8}" + "".join(f"{number:>11}" for number in numbers)
-
-
-def _markdown_table(heads, rows):
-    lines = [heads, ["---"] * len(heads), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
-
-
-def _machine_line(machine):
-    versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
-    return f"{machine['cpu']}, {machine['cores']} cores, {versions}; `{machine['command']}`, {machine['date']}"
-
-
-def _process_rows(results):
+def _processes(results):
     """What was measured of whole processes: what, with what, how much."""
     first = [row for row in results["rows"] if row["operation"] == "first call"]
     cells = [["first fit of a process", _named(row), duration(row["compile"])] for row in first]
     cells += [[row["job"], row["implementation"], duration(row["median"])] for row in results["processes"]]
     for row in results["memory"]:
-        size = f"{row['bytes'] / 2**20:.1f} MiB"
-        cells.append(["peak memory beside X and y", f"{_named(row)}, {_grouped(row['N'])} rows", size])
+        who = f"{_named(row)}, {grouped(row['N'])} rows of {row['D']}"
+        cells.append(["peak memory beside X and y", who, f"{row['bytes'] / 2**20:.1f} MiB"])
     return cells
 
 
@@ -216,23 +190,39 @@ def _named(row):
     return f"{MODELS[row['model']]}, {row['implementation']}"
 
 
-def publish(results, figures, readme=None):
-    """Print the tables, draw into the folder where matplotlib is installed, and renew the README if asked."""
-    print(text(results))
-    try:
-        Path(figures).mkdir(parents=True, exist_ok=True)
-        draw(results, Path(figures, FIGURE))
-    except ImportError:
-        print("no figure: matplotlib is not installed", file=sys.stderr)
-    if readme is not None:
-        link = os.path.relpath(Path(figures, FIGURE), Path(readme).resolve().parent).replace(os.sep, "/")
-        rewrite_readme(readme, markdown(results, link))
+def _slower(table):
+    heads = ["operation", "model", "shape", "dtype", SHORT[ALL], "faster"]
+    rows = []
+    for key, measured in table.items():
+        names = faster_ones(measured) if key.operation in OPERATIONS else []
+        if names:
+            faster = f"{SHORT.get(names[0], names[0])} {_time(measured, names[0])}"
+            if len(names) > 1:
+                faster += f", and {len(names) - 1} more"
+            what = OPERATIONS[key.operation], MODELS[key.model]
+            rows.append([*what, _shape(key), key.dtype, _time(measured, ALL), faster])
+    return heads, rows
+
+
+def _limit_lines(limits):
+    """What the machine could do, a line; nothing when it was not measured."""
+    shown = [
+        f"{row['dtype']} on {row['threads']} thread{'s' * (row['threads'] > 1)} {row['flops'] / 1e9:.0f} Gflop/s and "
+        f"{row['bandwidth'] / 1e9:.1f} GB/s"
+        for row in limits
+    ]
+    return [f"Limits of the machine, measured in the same run: {'; '.join(shown)}."] if shown else []
+
+
+def _machine_line(machine):
+    versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
+    return f"{machine['cpu']}, {machine['cores']} cores, {versions}; `{machine['command']}`, {machine['date']}"
 
 
 def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__.partition("\n\n")[0])
     parser.add_argument("json", type=Path, help="results of a run")
-    parser.add_argument("--figures", type=Path, help="folder for the figure (default: where the JSON lies)")
+    parser.add_argument("--figures", type=Path, help="folder for the figures (default: where the JSON lies)")
     parser.add_argument("--readme", type=Path, help="file to renew between the benchmark markers")
     args = parser.parse_args(argv)
     try:

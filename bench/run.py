@@ -1,10 +1,12 @@
-"""`spiralnn bench`: run the suite, measure the headline ratios, write one JSON, print and draw it.
+"""`spiralnn bench`: run all parts, write one JSON, print and draw it.
 
-Also on its own: `python bench/run.py --quick`.
+Also on its own: `python bench/run.py --quick`. One part alone, renewed in a file: `--parts sweep --json results.json`.
 """
 
 import argparse
+import contextlib
 import datetime
+import importlib.metadata
 import importlib.util
 import json
 import os
@@ -14,35 +16,41 @@ import sys
 import tempfile
 from pathlib import Path
 
+PEERS = {"scikit-learn": "scikit-learn", "PyTorch": "torch", "JAX": "jax"}  # as people call them, as pip does
+
 HERE = Path(__file__).resolve().parent
 if str(HERE) not in sys.path:
     sys.path.insert(0, str(HERE))  # this folder is no package: the command loads this file by its path
 
+import records  # noqa: E402
 import report  # noqa: E402
 
 
 def add_arguments(parser):
     parser.add_argument("--json", type=Path, help="where results go (default: bench/results/latest.json or quick.json)")
-    parser.add_argument("--figures", type=Path, help="folder for the figure (default: where the JSON goes)")
-    parser.add_argument("--quick", action="store_true", help="up to 30 000 rows and fewer rounds: a minute or two")
+    parser.add_argument("--figures", type=Path, help="folder for the figures (default: where the JSON goes)")
+    parser.add_argument("--quick", action="store_true", help="small problems and fewer rounds: a minute or two")
+    parser.add_argument("--parts", nargs="+", choices=records.PARTS, help="measure only these, in a file of results")
     parser.add_argument("--report-only", type=Path, metavar="JSON", help="print and draw these results, run nothing")
 
 
 def run(args):
     try:
         if args.report_only:
-            report.publish(report.load(args.report_only), args.figures or args.report_only.parent)
+            report.publish(records.load(args.report_only), args.figures or args.report_only.parent)
             return 0
+        parts = args.parts or list(records.PARTS)
         missing = [name for name in ("pytest", "pytest_benchmark") if importlib.util.find_spec(name) is None]
-        if missing:
-            raise report.BadResults(f"the suite needs {' and '.join(missing)}: pip install 'spiralnn[bench]'")
+        if missing and "rows" in parts:
+            raise records.BadResults(f"the suite needs {' and '.join(missing)}: pip install 'spiralnn[bench]'")
         path = args.json or HERE / "results" / ("quick.json" if args.quick else "latest.json")
         path.parent.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=path.parent).close()  # cannot be written: better known now than in minutes
-        results = measure(args.quick)
-        report.save(results, path)
+        results = records.load(path) if args.parts else {}
+        results = measure(args.quick, parts, results)
+        records.save(results, path)
         report.publish(results, args.figures or path.parent)
-    except (report.BadResults, OSError) as error:
+    except (records.BadResults, OSError) as error:
         print(error, file=sys.stderr)
         return 1
     except subprocess.CalledProcessError as error:
@@ -52,13 +60,32 @@ def run(args):
     return 0
 
 
-def measure(quick):
-    """All results of one run."""
+def measure(quick, parts, known):
+    """What is known, with these parts measured anew."""
     import compare
+    import processes
+    import sweep
 
-    rows = suite(quick)
-    print("measuring in turns", file=sys.stderr)
-    return {"machine": machine(quick), "rows": rows, **compare.measure(quick)}
+    measures = {"limits": machine_limits, "rows": suite, "interleaved": compare.measure, "sweep": sweep.measure}
+    measures |= {"processes": processes.processes, "memory": processes.memory}
+    results = {"machine": machine(quick)}
+    for part in records.PARTS:
+        if part in parts:
+            print(f"measuring: {part}", file=sys.stderr)
+        results[part] = measures[part](quick) if part in parts else known[part]
+    return results
+
+
+def machine_limits(quick):
+    """Rows: flops a second of multiply-adds and bytes a second read, of one thread and of all."""
+    from spiralnn import limits, resources
+
+    rows = []
+    for dtype in ("float64", "float32"):
+        for threads in sorted({1, resources.available_threads()}):
+            measured = limits.measure(dtype, threads)
+            rows.append({"dtype": dtype, "threads": threads, **measured._asdict()})
+    return rows
 
 
 def suite(quick):
@@ -79,24 +106,19 @@ def machine(quick):
     import numpy
 
     import spiralnn
+    from spiralnn import limits
 
     versions = {"Python": platform.python_version(), "NumPy": numpy.__version__, "Numba": numba.__version__}
+    for name, package in PEERS.items():
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            versions[name] = importlib.metadata.version(package)
     return {
-        "cpu": _cpu(),
+        "cpu": limits.cpu_name(),
         "cores": os.cpu_count(),
         "versions": {"spiralnn": spiralnn.__version__, **versions},
         "command": "spiralnn bench --quick" if quick else "spiralnn bench",
         "date": datetime.date.today().isoformat(),
     }
-
-
-def _cpu():
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        lines = []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
 
 
 def main(argv=None):

@@ -8,13 +8,16 @@ import subprocess
 import sys
 
 import pytest
-from implementations import IMPLEMENTATIONS
+from implementations import OWN, PEERS
 from problems import check, problem
 
 # (rows, steps of a whole training of the network): the case study's 10 000 steps, then about as much work
 TRAINING_STEPS = {300: 10_000, 3_000: 1_000, 30_000: 100, 300_000: 5, 1_000_000: 2}
 
-each_implementation = pytest.mark.parametrize("implementation", IMPLEMENTATIONS, ids=lambda i: i.name)
+PEER_SIZES = (300, 30_000)  # compare.py has them at every shape
+
+each_implementation = pytest.mark.parametrize("implementation", OWN, ids=lambda i: i.name)
+each_peer = pytest.mark.parametrize("implementation", PEERS, ids=lambda i: i.name)
 each_dtype = pytest.mark.parametrize("dtype", ["float64", "float32"])
 each_size = pytest.mark.parametrize("N", TRAINING_STEPS)
 each_model = pytest.mark.parametrize("model", ["linear", "two_layer"])
@@ -55,7 +58,22 @@ def test_step(model, N, dtype, implementation, measure):
     given = problem(model, N, dtype)
     if implementation.name != "reference":
         check(implementation.loss_gradients(given)(), given.truth.loss_gradients, implementation.tolerance[dtype])
-    steps = max(2, 30_000 // N)
+    _measure_step(given, implementation, measure)
+
+
+@each_peer
+@each_dtype
+@pytest.mark.parametrize("N", PEER_SIZES)
+@each_model
+def test_step_of_a_peer(model, N, dtype, implementation, measure):
+    given = problem(model, N, dtype)
+    if not implementation.serves(given):
+        pytest.skip(f"{implementation.name} does not do this")
+    _measure_step(given, implementation, measure)
+
+
+def _measure_step(given, implementation, measure):
+    steps = max(2, 30_000 // given.shape[0])
     call = implementation.step(given, steps)
     measure("step", given, implementation, call, given.truth.losses, outcome=implementation.losses, steps=steps)
 
@@ -111,6 +129,6 @@ def test_first_call(cache, model, cache_folders, benchmark):
     assert 1.0 < loss < 1.2  # log 3 and a little: nothing is learned yet
     benchmark.extra_info.update(
         operation="first call", model=model, implementation=f"fused, {cache} cache", N=300, D=2,
-        H=100 if model == "two_layer" else None, K=3, dtype="float64", threads=None, steps=1, flops=None,
+        H=100 if model == "two_layer" else None, K=3, dtype="float64", threads=None, steps=1, flops=None, traffic=None,
         loss=loss, compile=seconds,
     )  # fmt: skip
