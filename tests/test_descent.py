@@ -116,6 +116,7 @@ def test_slices_do_not_matter(N, D, H, K, dtype, backend):
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 def test_threads_do_not_matter(N, D, H, K, dtype, monkeypatch):
     monkeypatch.setattr(schedule, "THREAD_FLOPS", 1)
+    monkeypatch.setattr(schedule, "SPLIT_BYTES", 1)  # two chunks of few rows
     monkeypatch.setattr(schedule, "START_FLOPS", 1)
     p = problem(4 * N, D, H, K, dtype) if JIT else problem(N, D, H, K, dtype)
     steps = 50 if JIT else 2
@@ -175,6 +176,7 @@ def test_an_exception_between_slices_leaves_whole_steps(backend):
 def test_a_stop_flag_in_the_middle_of_a_slice_leaves_whole_steps(n_threads, monkeypatch):
     # as Ctrl-C does it: the flag goes up while the threads compute
     monkeypatch.setattr(schedule, "THREAD_FLOPS", 1)
+    monkeypatch.setattr(schedule, "SPLIT_BYTES", 1)  # two chunks of few rows
     monkeypatch.setattr(schedule, "START_FLOPS", 1)
     monkeypatch.setattr(descent_module, "SLICE_SECONDS", 0.0)
 
@@ -208,6 +210,7 @@ def test_a_thread_that_left_before_the_last_one_came_leaves_whole_steps(monkeypa
     # Thread 1 waits at the first meeting, sees the stop flag and leaves. Then thread 0 comes, finds that everybody
     # has been there, and does its share of the step: a step that nobody may count.
     monkeypatch.setattr(schedule, "THREAD_FLOPS", 1)
+    monkeypatch.setattr(schedule, "SPLIT_BYTES", 1)  # two chunks of few rows
     monkeypatch.setattr(schedule, "START_FLOPS", 1)
     meet, left = barrier.meet, threading.Event()
 
@@ -239,6 +242,7 @@ def test_a_thread_that_left_before_the_last_one_came_leaves_whole_steps(monkeypa
 @pytest.mark.skipif(not JIT, reason="in Python, threads take turns at fixed places")
 def test_a_stop_flag_at_any_moment_leaves_whole_steps(monkeypatch):
     monkeypatch.setattr(schedule, "THREAD_FLOPS", 1)
+    monkeypatch.setattr(schedule, "SPLIT_BYTES", 1)  # two chunks of few rows
     monkeypatch.setattr(schedule, "START_FLOPS", 1)
     p = problem(120, 2, 20, 3)
     whole = start(p, n_threads=1)
