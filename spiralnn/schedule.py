@@ -7,6 +7,7 @@ threading layers, with the traps of each, are not used.
 """
 
 import math
+import os
 import threading
 from collections.abc import Callable
 from typing import NamedTuple
@@ -87,6 +88,7 @@ def run_threads(work: Callable[[int], object], n_threads: int, stop: np.ndarray)
 
     def enter(thread: int) -> None:
         try:
+            _move_to_cpu(thread, n_threads)
             work(thread)
         except BaseException as error:
             failures.append(error)
@@ -110,3 +112,18 @@ def run_threads(work: Callable[[int], object], n_threads: int, stop: np.ndarray)
             thread.join()
     if failures:
         raise failures[0]
+
+
+def _move_to_cpu(thread: int, n_threads: int) -> None:
+    """Have the calling thread go on on a CPU of its own; the system may move it again.
+
+    New threads may begin on one CPU, and are parted only after some milliseconds: in runs of 20 ms, with pauses, a step
+    of (300, 2, 100, 3) then takes 17 us instead of 10.
+    """
+    try:
+        cpus = os.sched_getaffinity(0)
+        if n_threads <= len(cpus):
+            os.sched_setaffinity(0, {sorted(cpus)[thread]})
+            os.sched_setaffinity(0, cpus)
+    except (AttributeError, OSError):  # this system has no such call, or does not let us
+        pass

@@ -192,3 +192,11 @@ def test_an_exception_in_a_thread_is_raised_once_all_have_left():
 
     with pytest.raises(MemoryError, match="no room"):
         schedule.run_threads(work, 3, stop)
+
+
+def test_threads_may_run_wherever_the_process_may():
+    if not hasattr(os, "sched_getaffinity"):
+        pytest.skip("this system has no CPU affinity")
+    seen = []
+    schedule.run_threads(lambda thread: seen.append(os.sched_getaffinity(0)), 2, np.zeros(1, np.int64))
+    assert seen == [os.sched_getaffinity(0)] * 2
