@@ -12,7 +12,7 @@ Two families, chosen in `spiralnn/descent.py`:
 - general: hidden values of the tile are kept (H x T, in the second-level cache) and overwritten with their gradient.
   Everything is done panel by panel (8 hidden units), forward and backward, while the panel is in the first-level cache.
 - few inputs (D <= 4 and few classes): hidden values are cheaper to compute again than to keep, and the gradients of a
-  hidden unit follow from (D + 1) (K - 1) sums over the rows where it is active (`_few_backward`), additions only.
+  hidden unit follow from (D + 1) (K - 1) sums over the rows where it is active (`few_inputs`), additions only.
 
 theta (float64) is the flat parameter vector [W (D, Hp) | W2 transposed (K, Hp) | b (Hp) | b2 (Kp)], every row
 padded to 16 with zeros, so that everything that runs along hidden units runs in whole vectors.
@@ -314,18 +314,20 @@ def backward_rows(X, dscores, start, stop, tile_rows, W, b, W2, b2, memory, sums
 
 @functools.cache
 def few_inputs(D, C):
-    """(workspace, pack, tile) of the kernels for exactly D inputs and C = K - 1 classes beside the origin."""
+    """(shapes, workspace, pack, tile, predict_rows) for exactly D inputs and C = K - 1 classes beside the origin."""
     S = (D + 1) * C  # sums a hidden unit: moments of ds_k with the bias and every input
     units = 4 if S <= 4 else 2  # at a time in backward, so that their sums stay in registers. 4 at S = 6: 8 % slower
     forward_units = 4 if D + C <= 4 else 2  # in forward, for their weights. 2 at (2, 2): 6 to 12 % slower
 
-    def workspace(_, H, K, T, dtype):
-        """Arrays one thread needs: w, b, v, b2; the tile's x, s, labels, m, spread."""
-        Hp, L = padded(H, 16), 64 // np.dtype(dtype).itemsize
-        T = pitch(T, L)
+    def shapes(H, K, T, unit):
+        """Shapes of what one thread needs: w, b, v, b2; the tile's x, s, labels, m, spread. unit: of a cache line."""
+        Hp, T = padded(H, 16), pitch(T, unit)
         packed = (D, Hp), (1, Hp), (K, Hp), (1, padded(K, 16))
-        tile = (D, T), (C, T), (1, T), (S, T), (S * L, L)
-        return tuple(aligned(dtype, *packed, *tile))
+        return *packed, (D, T), (C + 1, T), (1, T), (S, T), (S * unit, unit)
+
+    def workspace(_, H, K, T, dtype):
+        """The arrays of these shapes."""
+        return tuple(aligned(dtype, *shapes(H, K, T, 64 // np.dtype(dtype).itemsize)))
 
     @traced
     def pack(theta, now, _, H, K, workspace):
@@ -432,7 +434,35 @@ def few_inputs(D, C):
             for k in range(C):
                 add_to(dV, k, group, _dot([bias, *inputs], by_class[k]))
 
-    return workspace, pack, tile
+    @traced
+    def predict(X, start, stop, tile_rows, W, b, W2, b2, memory, best) -> float:
+        H, K = W2.shape
+        w, bias, v, bias2, x, s, labels, m, spread = carve(memory, shapes(H, K, tile_rows, lanes(memory)))
+        for h in span(0, H):
+            for d in range(D):
+                put(w, d, h, get(W, d, h))
+            put(bias, 0, h, get(b, h))
+            for k in range(C):
+                put(v, k, h, get(W2, h, k) - get(W2, h, C))
+        for k in range(C):
+            put(bias2, 0, k, get(b2, k) - get(b2, C))
+        watch = var(zeros(x))
+        for row in span(start, stop, tile_rows):
+            rows = minimum(tile_rows, stop - row)
+            load_few_inputs(X, row, rows, x, D)
+            for t in span(0, rows, lanes(x)):
+                for d in range(D):
+                    watch += load(x, d, t) * 0.0
+            scores(x, w, bias, v, bias2, H, s, rows)
+            put_best(s, C + 1, row, rows, best)  # the origin's score is 0, and stays it
+        return sum_lanes(watch)
+
+    @njit(**ENTRY)
+    def predict_rows(X, start, stop, tile_rows, W, b, W2, b2, memory, best):
+        """Rows [start, stop) of best (N,), the class of the largest score; returns 0, or NaN where X is not finite."""
+        return predict(X, start, stop, tile_rows, W, b, W2, b2, memory, best)
+
+    return shapes, workspace, pack, tile, predict_rows
 
 
 def _dot(a, b):

@@ -22,6 +22,10 @@ from .schedule import Plan, plan, run_threads, threads_for
 
 SLICE_SECONDS = 0.1
 ASSUMED_FLOPS = 10e9  # a second, for the first slice; the following ones go by what was measured
+# Steps shorter than this gain from more threads on a quiet machine and lose on a busy one, where one thread waits for
+# the other twice a step: both ways are tried, for TRIAL_SECONDS each, and again every RETRIAL slices. (300, 2, 100, 3)
+# takes 15 us on one thread, and 8 to 27 on two. The result is the same, to the last bit.
+SHORT_STEP, TRIAL_SECONDS, RETRIAL = 2e-4, 2e-3, 10
 PATIENCE = 10  # steps in a row that must gain less than tol before a descent has converged
 
 FEW_INPUTS, FEW_SUMS = 4, 9  # see family_for
@@ -122,10 +126,12 @@ GENERAL = Family(
 @functools.cache
 def _few_inputs_family(two_layer_model: bool, D: int, K: int) -> Family:
     """The kernels made for exactly D inputs and K classes."""
-    kernels = two_layer if two_layer_model else linear
     name = f"{'two_layer' if two_layer_model else 'linear'}_{D}_inputs_{K}_classes"
-    workspace, pack, tile = kernels.few_inputs(D, K - 1)
-    return Family(name, kernels.layout, workspace, _make_advance(name, pack, tile))
+    if two_layer_model:
+        layout, (_, workspace, pack, tile, _) = two_layer.layout, two_layer.few_inputs(D, K - 1)
+    else:
+        layout, (workspace, pack, tile) = linear.layout, linear.few_inputs(D, K - 1)
+    return Family(name, layout, workspace, _make_advance(name, pack, tile))
 
 
 def family_for(D: int, H: int, K: int) -> Family:
@@ -208,8 +214,9 @@ class Descent:
         start = flatten(params, self._layout)
         (self._theta,) = aligned(np.float64, (3, start.size))
         self._theta[0] = start
-        self._seconds_per_step: float | None = None
-        self._run_slice: Callable[[int], None]
+        self._pace: dict[int, float] = {}  # seconds a step, by the number of threads, as last measured
+        self._n_slices = 0
+        self._run_slice: Callable[[int, int], None]
         if backend == "reference":
             self.n_threads = 1
             self._labels = y.astype(np.intp)
@@ -259,47 +266,67 @@ class Descent:
         first = self.n_steps
         goal = first + n_steps
         while self.n_steps < goal and self.status == RUNNING:
-            seconds = self._seconds_per_step or step_flops(self.N, self.D, self.H, self.K) / ASSUMED_FLOPS
-            steps = max(1, min(goal - self.n_steps, int(SLICE_SECONDS / max(seconds, 1e-9)), slice_steps or goal))
+            n_threads, on_trial = self._choose_threads()
+            seconds = self._seconds_per_step(n_threads)
+            most = TRIAL_SECONDS if on_trial else SLICE_SECONDS
+            steps = max(1, min(goal - self.n_steps, int(most / max(seconds, 1e-9)), slice_steps or goal))
             before, start = self.n_steps, time.perf_counter()
-            self._run_slice(steps)
+            self._run_slice(steps, n_threads)
             if self.n_steps > before:
-                self._seconds_per_step = (time.perf_counter() - start) / (self.n_steps - before)
+                self._pace[n_threads] = (time.perf_counter() - start) / (self.n_steps - before)
             if on_slice is not None and on_slice(self):
                 break
         return self.n_steps - first
 
+    def _choose_threads(self) -> tuple[int, bool]:
+        """Threads for the next slice, and whether it is a trial."""
+        every = self.n_threads
+        if every == 1 or min(self._pace.values(), default=0.0) > SHORT_STEP:
+            return every, False
+        self._n_slices += 1
+        for n in (every, 1):
+            if n not in self._pace:
+                return n, True
+        faster, slower = sorted((every, 1), key=self._pace.__getitem__)
+        on_trial = self._n_slices % RETRIAL == 0
+        return (slower if on_trial else faster), on_trial
+
+    def _seconds_per_step(self, n_threads: int) -> float:
+        """As measured, with another number of threads if need be, or by a guess."""
+        measured = self._pace.get(n_threads) or max(self._pace.values(), default=0.0)
+        return measured or step_flops(self.N, self.D, self.H, self.K) / ASSUMED_FLOPS
+
     def evaluate(self) -> float:
         """Loss of the parameters as they are, not finite if that is what it is; sets `gradients`, takes no step."""
         losses = np.empty(1)
-        self._run(self.n_steps, self.n_steps + 1, losses, np.array([0, RUNNING]))
+        self._run(self.n_steps, self.n_steps + 1, losses, np.array([0, RUNNING]), self.n_threads)
         return float(losses[0])
 
-    def _fused_slice(self, steps: int) -> None:
+    def _fused_slice(self, steps: int, n_threads: int) -> None:
         losses = np.empty(steps)
         status = np.array([self.n_steps, RUNNING])
         try:
-            self._run(self.n_steps, self.n_steps + steps, losses, status)
+            self._run(self.n_steps, self.n_steps + steps, losses, status, n_threads)
         finally:
             self._close_slice(int(status[0]), int(status[1]), losses)
 
-    def _run(self, first: int, last: int, losses: np.ndarray, status: np.ndarray) -> None:
+    def _run(self, first: int, last: int, losses: np.ndarray, status: np.ndarray, n_threads: int) -> None:
         """Steps [first, last) of the compiled loop."""
         self._sync[:] = 0
 
         def advance(thread: int) -> None:
             self._family.advance(
-                thread, self.n_threads, self._sync, self.X, self.y, self._plan, self._shape,
+                thread, n_threads, self._sync, self.X, self.y, self._plan, self._shape,
                 self._workspaces[thread], self._sums, self._theta, self._gradient, losses, status, self._best,
                 self.step_size, self.reg, -1.0 if self.tol is None else self.tol, first, last,
             )  # fmt: skip
 
         # what may last longer than Ctrl-C may wait runs in threads, which the stop flag ends between tiles
-        seconds = self._seconds_per_step or step_flops(self.N, self.D, self.H, self.K) / ASSUMED_FLOPS
-        if self.n_threads == 1 and seconds * (last - first) < 2 * SLICE_SECONDS:
+        seconds = self._seconds_per_step(n_threads)
+        if n_threads == 1 and seconds * (last - first) < 2 * SLICE_SECONDS:
             advance(0)
         else:
-            run_threads(advance, self.n_threads, self._sync)
+            run_threads(advance, n_threads, self._sync)
 
     def _close_slice(self, n_steps: int, status: int, losses: np.ndarray) -> None:
         """Take over what a slice has done: n_steps whole steps in all."""
@@ -317,7 +344,7 @@ class Descent:
             self.status = status
         self.n_steps = n_steps
 
-    def _reference_slice(self, steps: int) -> None:
+    def _reference_slice(self, steps: int, n_threads: int) -> None:
         """The case study's loop on the reference kernels."""
         losses = np.empty(steps)
         n_steps, status = self.n_steps, RUNNING

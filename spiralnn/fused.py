@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from .cache import attach
-from .descent import Descent, unflatten
+from .descent import Descent, has_few_inputs, unflatten
 from .kernels import linear, softmax, two_layer
 from .kernels.tile import scratch_size
 from .schedule import Plan, plan, run_threads, threads_for
@@ -169,19 +169,34 @@ def predict(X: np.ndarray, params: Sequence[np.ndarray], best: np.ndarray, *, n_
     _check_params(X, params)
     if best.dtype != np.intp or best.shape != X.shape[:1] or not best.flags.c_contiguous:
         raise ValueError(f"best is {best.dtype} {best.shape}, expected contiguous {np.dtype(np.intp)} {X.shape[:1]}")
-    kernel = _linear_predict if len(params) == 2 else _two_layer_predict
-    return all(mark == 0.0 for mark in _forward(kernel, X, params, best, n_threads))
+    D, K = X.shape[1], params[-1].size
+    few_inputs = len(params) == 4 and has_few_inputs(D, K)
+    general = _linear_predict if len(params) == 2 else _two_layer_predict
+    kernel = _few_inputs_predict(D, K) if few_inputs else general
+    return all(mark == 0.0 for mark in _forward(kernel, X, params, best, n_threads, few_inputs))
+
+
+@functools.cache
+def _few_inputs_predict(D: int, K: int) -> Any:
+    kernel = two_layer.few_inputs(D, K - 1)[-1]
+    getattr(kernel, "py_func", kernel).kernel_name = f"{D}_inputs_{K}_classes"
+    return attach(kernel)
 
 
 def _forward(
-    kernel: Any, X: np.ndarray, params: Sequence[np.ndarray], out: np.ndarray, n_threads: int | None
+    kernel: Any,
+    X: np.ndarray,
+    params: Sequence[np.ndarray],
+    out: np.ndarray,
+    n_threads: int | None,
+    few_inputs: bool = False,
 ) -> list[Any]:
     """A kernel that computes scores, over threads; what its calls return."""
     N, D = X.shape
     K = params[-1].size
     H = params[0].shape[1] if len(params) == 4 else 0
-    rows = _plan(N, D, H, K, X.itemsize)
-    size = _scratch(D, H, K, rows.tile_rows, X.itemsize, False)
+    rows = _plan(N, D, H, K, X.itemsize, few_inputs)
+    size = _scratch(D, H, K, rows.tile_rows, X.itemsize, "few inputs" if few_inputs else "scores")
     run = -(-FORWARD_ROWS // rows.chunk_rows)
     n_threads = threads_for(N * max(2.0 * (H or K) * D + 2.0 * H * K, READ_FLOPS * D), rows.n_chunks, n_threads)
     if n_threads == 1 and rows.n_chunks <= run:  # a call on few rows takes no longer than its parts
@@ -210,7 +225,7 @@ def _backward(
     first, n, length, _, _ = layout[-1]
     P = first + n * length
     rows = _plan(N, D, H, K, X.itemsize)
-    size = _scratch(D, H, K, rows.tile_rows, X.itemsize, True)
+    size = _scratch(D, H, K, rows.tile_rows, X.itemsize, "gradients")
     sums = np.zeros((rows.n_chunks, P + 16))
 
     def work(start: int, stop: int, chunk: int) -> None:
@@ -222,15 +237,20 @@ def _backward(
 
 
 @functools.lru_cache(maxsize=256)
-def _plan(N: int, D: int, H: int, K: int, itemsize: int) -> Plan:
-    return plan(N, D, H, K, False, itemsize)
+def _plan(N: int, D: int, H: int, K: int, itemsize: int, few_inputs: bool = False) -> Plan:
+    return plan(N, D, H, K, few_inputs, itemsize)
 
 
 @functools.lru_cache(maxsize=256)
-def _scratch(D: int, H: int, K: int, tile_rows: int, itemsize: int, keep: bool) -> int:
-    """Elements of scratch memory a thread needs for scores, or (keep) for gradients."""
+def _scratch(D: int, H: int, K: int, tile_rows: int, itemsize: int, purpose: str) -> int:
+    """Elements of scratch memory a thread needs for "scores", "gradients", or a prediction from "few inputs"."""
     unit = 64 // itemsize
-    shapes = two_layer.general_shapes(D, H, K, tile_rows, unit, keep) if H else linear.shapes(D, K, tile_rows, unit)
+    if purpose == "few inputs":
+        shapes = two_layer.few_inputs(D, K - 1)[0](H, K, tile_rows, unit)
+    elif H:
+        shapes = two_layer.general_shapes(D, H, K, tile_rows, unit, keep=purpose == "gradients")
+    else:
+        shapes = linear.shapes(D, K, tile_rows, unit)
     return scratch_size(shapes, unit)
 
 

@@ -117,6 +117,7 @@ def test_slices_do_not_matter(N, D, H, K, dtype, backend):
 def test_threads_do_not_matter(N, D, H, K, dtype, monkeypatch):
     monkeypatch.setattr(schedule, "THREAD_FLOPS", 1)
     monkeypatch.setattr(schedule, "SPLIT_BYTES", 1)  # two chunks of few rows
+    monkeypatch.setattr(descent_module, "SHORT_STEP", -1.0)  # and no trial of one thread
     monkeypatch.setattr(schedule, "START_FLOPS", 1)
     p = problem(4 * N, D, H, K, dtype) if JIT else problem(N, D, H, K, dtype)
     steps = 50 if JIT else 2
@@ -177,6 +178,7 @@ def test_a_stop_flag_in_the_middle_of_a_slice_leaves_whole_steps(n_threads, monk
     # as Ctrl-C does it: the flag goes up while the threads compute
     monkeypatch.setattr(schedule, "THREAD_FLOPS", 1)
     monkeypatch.setattr(schedule, "SPLIT_BYTES", 1)  # two chunks of few rows
+    monkeypatch.setattr(descent_module, "SHORT_STEP", -1.0)  # and no trial of one thread
     monkeypatch.setattr(schedule, "START_FLOPS", 1)
     monkeypatch.setattr(descent_module, "SLICE_SECONDS", 0.0)
 
@@ -211,6 +213,7 @@ def test_a_thread_that_left_before_the_last_one_came_leaves_whole_steps(monkeypa
     # has been there, and does its share of the step: a step that nobody may count.
     monkeypatch.setattr(schedule, "THREAD_FLOPS", 1)
     monkeypatch.setattr(schedule, "SPLIT_BYTES", 1)  # two chunks of few rows
+    monkeypatch.setattr(descent_module, "SHORT_STEP", -1.0)  # and no trial of one thread
     monkeypatch.setattr(schedule, "START_FLOPS", 1)
     meet, left = barrier.meet, threading.Event()
 
@@ -231,7 +234,7 @@ def test_a_thread_that_left_before_the_last_one_came_leaves_whole_steps(monkeypa
     descent, other = start(p, n_threads=2), start(p)
     assert descent.n_threads == 2
     monkeypatch.setattr(descent_module, "meet", late)
-    descent._fused_slice(1)
+    descent._fused_slice(1, 2)
     monkeypatch.undo()
     assert left.is_set() and descent._sync[0] == 1  # it did come to pass
     descent.run(1 - descent.n_steps)
@@ -239,10 +242,44 @@ def test_a_thread_that_left_before_the_last_one_came_leaves_whole_steps(monkeypa
     assert_same_state(descent, other)
 
 
+@pytest.mark.parametrize("pace", [{1: 1e-6, 2: 2e-6}, {1: 2e-6, 2: 1e-6}])
+def test_short_steps_take_as_many_threads_as_are_faster(pace, monkeypatch):
+    monkeypatch.setattr(schedule, "THREAD_FLOPS", 1)
+    monkeypatch.setattr(schedule, "SPLIT_BYTES", 1)
+    p = problem(40, 2, 5, 3)
+    descent, other = start(p, n_threads=2), start(p)
+    used, plain = [], descent._run_slice
+
+    def run_slice(steps, n_threads):
+        used.append(n_threads)
+        plain(steps, n_threads)
+
+    def keep_pace(d):
+        d._pace = {n: pace[n] for n in d._pace}
+
+    monkeypatch.setattr(descent, "_run_slice", run_slice)
+    descent.run(25, keep_pace, slice_steps=1)
+    faster = min(pace, key=pace.get)
+    assert used[:2] == [2, 1]
+    assert used[2:].count(faster) == 21 and used.count(3 - faster) == 3  # the first trial, and two more
+    other.run(25)
+    assert_same_state(descent, other)
+
+
+def test_long_steps_take_all_threads(monkeypatch):
+    monkeypatch.setattr(schedule, "THREAD_FLOPS", 1)
+    monkeypatch.setattr(schedule, "SPLIT_BYTES", 1)
+    monkeypatch.setattr(descent_module, "SHORT_STEP", 1e-9)
+    descent = start(problem(40, 2, 5, 3), n_threads=2)
+    descent.run(5, slice_steps=1)
+    assert set(descent._pace) == {2}
+
+
 @pytest.mark.skipif(not JIT, reason="in Python, threads take turns at fixed places")
 def test_a_stop_flag_at_any_moment_leaves_whole_steps(monkeypatch):
     monkeypatch.setattr(schedule, "THREAD_FLOPS", 1)
     monkeypatch.setattr(schedule, "SPLIT_BYTES", 1)  # two chunks of few rows
+    monkeypatch.setattr(descent_module, "SHORT_STEP", -1.0)  # and no trial of one thread
     monkeypatch.setattr(schedule, "START_FLOPS", 1)
     p = problem(120, 2, 20, 3)
     whole = start(p, n_threads=1)
@@ -251,7 +288,7 @@ def test_a_stop_flag_at_any_moment_leaves_whole_steps(monkeypatch):
     for _ in range(100):
         stop = threading.Timer(random.uniform(2e-4, 1e-3), descent._sync.__setitem__, (0, 1))
         stop.start()
-        descent._fused_slice(100_000)
+        descent._fused_slice(100_000, 2)
         stop.join()
         whole.run(descent.n_steps - whole.n_steps)
         for a, b in zip(descent.params, whole.params, strict=True):
