@@ -25,11 +25,11 @@ PARTS = {
     "limits": ("dtype", "threads", "flops", "bandwidth"),
     "rows": _TIMED,
     "interleaved": (*_TIMED, "fma_rate"),
-    "sweep": (*_TIMED, "fma_rate", "axis"),
+    "sweep": (*_TIMED, "fma_rate", "min", "axis"),
     "processes": ("job", "implementation", "median"),
     "memory": ("model", "implementation", "N", "D", "H", "K", "bytes"),
 }
-_POSITIVE = {"N", "D", "K", "steps", "median", "bandwidth", "fma_rate"}
+_POSITIVE = {"N", "D", "K", "steps", "min", "median", "bandwidth", "fma_rate"}
 
 
 class BadResults(ValueError):
@@ -114,6 +114,11 @@ def rate(row):
 def efficiency(row):
     """Share of what its threads could have multiplied and added, one thread's rate measured in the same turns."""
     return rate(row) / (row["threads"] * row["fma_rate"])
+
+
+def best_efficiency(row):
+    """The same for the fastest of all turns: what the kernel can do, rather than what the machine was doing besides."""
+    return efficiency(row) * row["median"] / row["min"]
 
 
 def speedup(measured, implementation, over=REFERENCE):

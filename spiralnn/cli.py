@@ -90,7 +90,7 @@ def _build_parser(with_bench: bool) -> argparse.ArgumentParser:
     _add_train_arguments(train)
     train.set_defaults(run=_train)
 
-    bench = commands.add_parser("bench", help="time the fused kernels against the NumPy reference")
+    bench = commands.add_parser("bench", help="time the fused kernels against NumPy and whoever else is installed")
     if with_bench:
         suite = _load_bench()
         suite.add_arguments(bench)
