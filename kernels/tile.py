@@ -3,7 +3,8 @@
 A tile holds its rows transposed, x (D, T): one contiguous run of rows per input, so that a vector holds the same
 input of neighbouring rows and a weight is one number for all of them. Rows are padded to whole vectors with rows
 that get no loss and no gradient: no loop has a tail, and a row's result does not depend on its place in a tile.
-Inputs, hidden units and classes are padded to the register blocks of the loops, with zeros that stay zeros.
+Hidden units and classes are padded to the register blocks of the loops, with zeros that stay zeros; of inputs that come
+two at a time an odd one's neighbour is computed with, and its sums are dropped.
 """
 
 import numpy as np
@@ -37,7 +38,7 @@ from .simd import (
     zeros,
 )
 
-INPUTS = 128  # inputs held at a time: 128 x 256 float64 are 256 KiB, a quarter of a 1 MiB second-level cache
+INPUTS = 128  # inputs held at a time: 128 x 384 float64 are 384 KiB, under half of a 1 MiB second-level cache
 PANEL = 8  # hidden units whose sums stay in registers: enough to hide the latency of a multiply-add
 
 
