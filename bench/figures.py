@@ -187,10 +187,10 @@ def sweep(results):
         axes.axhline(1, color="black", linewidth=0.8, alpha=0.6)
         _plain(axes)
     for axes in panels[::2]:
-        axes.set_ylabel("share of the multiply-add rate, best of the turns")
+        axes.set_ylabel("share of the multiply-add rate")
     handles, names = panels[0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside lower center", ncols=4, frameon=False)
-    figure.suptitle(f"Efficiency of a step of the two-layer network, {results['machine']['cpu']}")
+    figure.suptitle(f"Efficiency of a step of the two-layer network, fastest of all turns, {results['machine']['cpu']}")
     return figure
 
 

@@ -139,7 +139,8 @@ def _finish(figure: Figure, panels: Mapping[str, Axes], dotted: str, path: Path)
         for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
             lines.setdefault(label, handle)
     lines[dotted] = Line2D([], [], color=INK, **_DOTTED)
-    figure.legend(lines.values(), lines.keys(), loc="outside lower center", ncols=3, frameon=False)
+    columns = max(2, len(panels) + 1)  # as many as fit a figure of one panel, or of more
+    figure.legend(lines.values(), lines.keys(), loc="outside lower center", ncols=columns, frameon=False)
     figure.savefig(path)
 
 
