@@ -45,7 +45,7 @@ from .tile import (
     load_few_inputs,
     load_gradients,
     load_inputs,
-    load_labels,
+    load_targets,
     padded,
     pitch,
     put_best,
@@ -65,9 +65,9 @@ def layout(D, H, K):
 
 
 def shapes(D, K, T, unit):
-    """Shapes of what one thread needs: W transposed as w, bias; the tile's x, s, labels. unit: of a cache line."""
+    """Shapes of what one thread needs: W transposed as w, bias; the tile's x, s, targets. unit: of a cache line."""
     Ks, T = padded(K, CLASSES), pitch(T, unit)
-    return (Ks, padded(D, unit)), (1, padded(K, 16)), (minimum(padded(D, 2), MANY_INPUTS), T), (Ks, T), (1, T)
+    return (Ks, padded(D, unit)), (1, padded(K, 16)), (minimum(padded(D, 2), MANY_INPUTS), T), (Ks, T), (2, T)
 
 
 def workspace(D, H, K, T, dtype):
@@ -103,7 +103,7 @@ def _pack(D, K, weight, constant, w, bias):
 @traced
 def pack(theta, now, D, H, K, workspace):
     """Parameters theta[now] into the workspace, once a step, in the dtype of the tile."""
-    w, bias, x, s, labels = workspace
+    w, bias, x, s, targets = workspace
     Kp = bias.shape[1]
     _pack(D, K, lambda d, k: get(theta, now, d * Kp + k), lambda k: get(theta, now, D * Kp + k), w, bias)
 
@@ -111,11 +111,11 @@ def pack(theta, now, D, H, K, workspace):
 @traced
 def tile(X, y, row, rows, H, K, workspace, sums, chunk):
     """Loss and gradient sums of a tile, added to sums[chunk]. Twin: reference.linear_loss_gradients."""
-    w, bias, x, s, labels = workspace
+    w, bias, x, s, targets = workspace
     dW, db, loss = _parts(sums, chunk, X.shape[1], bias)
-    load_labels(y, row, rows, labels)
+    weighted = load_targets(y, row, rows, targets)
     _forward(X, row, rows, w, bias, x, s)
-    add_to(loss, 0, 0, softmax_cross_entropy_tile(s, K, labels, rows))
+    add_to(loss, 0, 0, softmax_cross_entropy_tile(s, K, targets, weighted, rows))
     add_row_sums(s, K, rows, db)
     _input_products(X, row, rows, x, s, dW)
 
@@ -202,7 +202,7 @@ def _row_products(X, row, rows, ds, k, dW):
 def _packed(W, b, memory, T):
     """The arrays of a workspace in memory (1, n), zeros, with the parameters in their places."""
     D, K = W.shape
-    w, bias, x, s, labels = carve(memory, shapes(D, K, T, lanes(memory)))
+    w, bias, x, s, targets = carve(memory, shapes(D, K, T, lanes(memory)))
     _pack(D, K, lambda d, k: get(W, d, k), lambda k: get(b, k), w, bias)
     return w, bias, x, s
 
@@ -230,7 +230,7 @@ def _predict(X, start, stop, tile_rows, W, b, memory, best) -> float:
 @traced
 def _backward(X, dscores, start, stop, tile_rows, memory, sums, chunk):
     D, K = X.shape[1], dscores.shape[1]
-    w, bias, x, s, labels = carve(memory, shapes(D, K, tile_rows, lanes(memory)))
+    w, bias, x, s, targets = carve(memory, shapes(D, K, tile_rows, lanes(memory)))
     dW, db, loss = _parts(sums, chunk, D, bias)
     for row in span(start, stop, tile_rows):
         rows = minimum(tile_rows, stop - row)
@@ -274,14 +274,14 @@ def few_inputs(D, C):
     """
 
     def workspace(_, H, K, T, dtype):
-        """Arrays one thread needs: weights and biases as measured from the last class; the tile's x, labels."""
+        """Arrays one thread needs: weights and biases as measured from the last class; the tile's x, targets."""
         T = pitch(T, 64 // np.dtype(dtype).itemsize)
-        return tuple(aligned(dtype, (D + 1, padded(K, 16)), (D, T), (1, T)))
+        return tuple(aligned(dtype, (D + 1, padded(K, 16)), (D, T), (2, T)))
 
     @traced
     def pack(theta, now, _, H, K, workspace):
         """Parameters theta[now] into the workspace, once a step."""
-        w, x, labels = workspace
+        w, x, targets = workspace
         Kp = w.shape[1]
         for d in range(D + 1):
             for k in range(C):
@@ -290,9 +290,9 @@ def few_inputs(D, C):
     @traced
     def tile(X, y, row, rows, H, K, workspace, sums, chunk):
         """Loss and gradient sums of a tile, added to sums[chunk]. Twin: reference.linear_loss_gradients."""
-        w, x, labels = workspace
+        w, x, targets = workspace
         dW, db, loss = _parts(sums, chunk, D, w)
-        load_labels(y, row, rows, labels)
+        weighted = load_targets(y, row, rows, targets)
         load_few_inputs(X, row, rows, x, D)
         weights = [[every(w, d, k) for k in range(C)] for d in range(D + 1)]
         products = [[var(zeros(x)) for _ in range(C)] for _ in range(D + 1)]
@@ -310,7 +310,7 @@ def few_inputs(D, C):
                 for d in range(D):
                     products[d][k] += g * load(x, d, t)
 
-        add_to(loss, 0, 0, softmax_cross_entropy_vectors(scores_at, add, rows, labels))
+        add_to(loss, 0, 0, softmax_cross_entropy_vectors(scores_at, add, targets, weighted, rows))
         for d, of_input in enumerate(products):
             into, at = (dW, d) if d < D else (db, 0)
             for k, total in enumerate(of_input):

@@ -2,7 +2,8 @@
 
 Every function here has a fused twin of the same name and signature in `spiralnn.fused`. Arrays are
 X (N, D), y (N,) integer, W (D, K) or (D, H), b (K,) or (H,), W2 (H, K), b2 (K,); outputs come last and
-are overwritten. The one change to the text: softmax subtracts the row maximum, so that exp cannot overflow.
+are overwritten. Two changes to the text: softmax subtracts the row maximum, so that exp cannot overflow, and with
+sample_weight (N,) the mean over rows is a weighted one.
 """
 
 import numpy as np
@@ -21,7 +22,7 @@ def two_layer_scores(X, W, b, W2, b2, scores):
     scores += b2
 
 
-def softmax_cross_entropy(scores, y, dscores):
+def softmax_cross_entropy(scores, y, dscores, sample_weight=None):
     """Mean cross-entropy loss of scores (N, K), returned; its gradient into dscores (N, K)."""
     num_examples = scores.shape[0]
     shifted = scores - np.max(scores, axis=1, keepdims=True)
@@ -32,8 +33,12 @@ def softmax_cross_entropy(scores, y, dscores):
     correct_logprobs = np.log(sums[:, 0]) - shifted[rows, y]
     np.divide(exp_scores, sums, out=dscores)
     dscores[rows, y] -= 1
-    dscores /= num_examples
-    return float(np.sum(correct_logprobs, dtype=np.float64) / num_examples)
+    if sample_weight is None:
+        dscores /= num_examples
+        return float(np.sum(correct_logprobs, dtype=np.float64) / num_examples)
+    total = np.sum(sample_weight, dtype=np.float64)
+    dscores *= (sample_weight / total)[:, np.newaxis]
+    return float(np.sum(correct_logprobs * sample_weight, dtype=np.float64) / total)
 
 
 def linear_backward(X, dscores, dW, db):
@@ -50,22 +55,22 @@ def two_layer_backward(X, W, b, W2, dscores, dW, db, dW2, db2):
     _backward_hidden(X, hidden_layer, W2, dscores, dW, db)
 
 
-def linear_loss_gradients(X, y, W, b, reg, dW, db):
+def linear_loss_gradients(X, y, W, b, reg, dW, db, sample_weight=None):
     """Loss, returned, and gradients of the linear classifier, with L2 strength reg on W."""
     scores = np.dot(X, W) + b
     dscores = np.empty_like(scores)
-    loss = softmax_cross_entropy(scores, y, dscores)
+    loss = softmax_cross_entropy(scores, y, dscores, sample_weight)
     linear_backward(X, dscores, dW, db)
     dW += reg * W  # regularization gradient
     return loss + 0.5 * reg * _sum_of_squares(W)
 
 
-def two_layer_loss_gradients(X, y, W, b, W2, b2, reg, dW, db, dW2, db2):
+def two_layer_loss_gradients(X, y, W, b, W2, b2, reg, dW, db, dW2, db2, sample_weight=None):
     """Loss, returned, and gradients of the two-layer network, with L2 strength reg on W and W2."""
     hidden_layer = np.maximum(0, np.dot(X, W) + b)
     scores = np.dot(hidden_layer, W2) + b2
     dscores = np.empty_like(scores)
-    loss = softmax_cross_entropy(scores, y, dscores)
+    loss = softmax_cross_entropy(scores, y, dscores, sample_weight)
     # backpropagate into W2 and b2, then into the hidden layer, then into W and b
     np.dot(hidden_layer.T, dscores, out=dW2)
     np.sum(dscores, axis=0, out=db2)

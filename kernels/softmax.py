@@ -23,99 +23,109 @@ from .simd import (
     where,
     zeros,
 )
-from .tile import carve, load_inputs, load_labels, padded, pitch, put_rows
+from .tile import carve, load_inputs, load_targets, padded, pitch, put_rows
 
 # So many losses share a logarithm, that of the product of their totals. A total is at most K: 4 cannot overflow.
 PRODUCTS = 4
 
 
-def softmax_cross_entropy_tile(s, K, labels, rows):
+def softmax_cross_entropy_tile(s, K, targets, weighted, rows):
     """Sum of the tile's losses; s (K, T) is overwritten with its own gradient (not divided by N).
 
-    labels (1, T) hold the class as a float, -1 in padding rows, which get no loss and no gradient.
+    targets (2, T) as `load_targets` leaves them: the class as a float, -1 in padding rows, which get no loss and no
+    gradient, and in the second row the weight of the row's loss, if weighted.
     """
     L = lanes(s)
     loss = var(zeros(s))
     for group in span(0, rows, PRODUCTS * L):
         product = var(full(s, 1.0))
         for t in span(group, minimum(group + PRODUCTS * L, rows), L):
-            label = load(labels, 0, t)
+            label = load(targets, 0, t)
+            weight = load(targets, 1, t) if weighted else full(targets, 1.0)
             top = var(load(s, 0, t))
             for k in span(1, K):
                 top.set(maximum(load(s, k, t), top.value))
-            total = var(zeros(s))
+            total, own = var(zeros(s)), var(zeros(s))
             number = var(zeros(s))  # k, in every lane
             for k in span(0, K):
                 shifted = load(s, k, t) - top.value
-                loss -= where(label == number.value, shifted, 0.0)
+                own.set(where(label == number.value, shifted, own.value))
                 e = exp_of_negative(shifted)
                 total += e
                 number += 1.0
                 store(s, k, t, e)
-            scale = _scale(label, total.value, product)
+            scale = _add_loss(loss, product, label, weight, weighted, own.value, total.value)
             number.set(zeros(s))
             for k in span(0, K):
-                store(s, k, t, load(s, k, t) * scale - where(label == number.value, full(s, 1.0), 0.0))
+                store(s, k, t, load(s, k, t) * scale - where(label == number.value, weight, 0.0))
                 number += 1.0
-        loss += log(product.value)
+        if not weighted:
+            loss += log(product.value)
     return sum_lanes(loss)
 
 
-def softmax_cross_entropy_vectors(scores_at, gradients_to, rows, labels):
+def softmax_cross_entropy_vectors(scores_at, gradients_to, targets, weighted, rows):
     """The same for few classes, known while tracing, whose scores never leave the registers. Returns the loss sum.
 
     scores_at(t) gives the scores of a vector of rows, a vector a class, but for the last class, whose score is 0;
     gradients_to(t, gradients) takes their gradients.
     """
-    L = lanes(labels)
-    loss = var(zeros(labels))
+    L = lanes(targets)
+    loss = var(zeros(targets))
     for group in span(0, rows, PRODUCTS * L):
-        product = var(full(labels, 1.0))
+        product = var(full(targets, 1.0))
         for t in span(group, minimum(group + PRODUCTS * L, rows), L):
-            label, scores = load(labels, 0, t), scores_at(t)
-            top = zeros(labels)
+            label, scores = load(targets, 0, t), scores_at(t)
+            weight = load(targets, 1, t) if weighted else full(targets, 1.0)
+            top = zeros(targets)
             for score in scores:
                 top = maximum(score, top)
-            shifted = [score - top for score in (*scores, zeros(labels))]
+            shifted = [score - top for score in (*scores, zeros(targets))]
             e = [exp_of_negative(x) for x in shifted]
-            scale = _scale(label, sum(e[1:], e[0]), product)
             own = where(label > -0.5, shifted[-1], 0.0)
             for k in range(len(scores)):
                 own = where(label == float(k), shifted[k], own)
-            loss -= own
-            one = full(labels, 1.0)
-            gradients_to(t, [e[k] * scale - where(label == float(k), one, 0.0) for k in range(len(scores))])
-        loss += log(product.value)
+            scale = _add_loss(loss, product, label, weight, weighted, own, sum(e[1:], e[0]))
+            gradients_to(t, [e[k] * scale - where(label == float(k), weight, 0.0) for k in range(len(scores))])
+        if not weighted:
+            loss += log(product.value)
     return sum_lanes(loss)
 
 
-def _scale(label, total, product):
-    """1 / total, and a factor total for the product; 0 and 1 in padding rows."""
+def _add_loss(loss, product, label, weight, weighted, own, total):
+    """Add the losses of a vector of rows, log(total) - own, to loss; returns the factor from exponentials to gradients.
+
+    Without weights the logarithm is left to the product of the totals.
+    """
+    if weighted:  # 0 in padding rows
+        loss += (log(total) - own) * weight
+        return weight / total
+    loss -= own
     real = label > -0.5
     product.set(product.value * where(real, total, 1.0))
     return where(real, 1.0 / total, 0.0)
 
 
 def shapes(K, T, unit):
-    """Shapes of what one thread needs for softmax_cross_entropy_rows: the tile's s and labels."""
+    """Shapes of what one thread needs for softmax_cross_entropy_rows: the tile's s and targets."""
     T = pitch(T, unit)
-    return (padded(K, 2), T), (1, T)
+    return (padded(K, 2), T), (2, T)
 
 
 @traced
 def _rows(scores, y, start, stop, tile_rows, memory, losses, chunk, dscores, factor):
     K = scores.shape[1]
-    s, labels = carve(memory, shapes(K, tile_rows, lanes(memory)))
+    s, targets = carve(memory, shapes(K, tile_rows, lanes(memory)))
     for row in span(start, stop, tile_rows):
         rows = minimum(tile_rows, stop - row)
         load_inputs(scores, row, rows, 0, K, s)
-        load_labels(y, row, rows, labels)
-        add_to(losses, chunk, 0, softmax_cross_entropy_tile(s, K, labels, rows))
+        weighted = load_targets(y, row, rows, targets)
+        add_to(losses, chunk, 0, softmax_cross_entropy_tile(s, K, targets, weighted, rows))
         put_rows(s, row, rows, dscores, factor)
 
 
 @njit(**ENTRY)
-def softmax_cross_entropy_rows(scores, y, start, stop, tile_rows, memory, losses, chunk, dscores):
-    """Loss sum of rows [start, stop), added to losses[chunk, 0]; their gradient, divided by N, into dscores (N, K)."""
-    factor = scores.dtype.type(1.0 / scores.shape[0])
+def softmax_cross_entropy_rows(scores, y, start, stop, tile_rows, memory, losses, chunk, dscores, share):
+    """Loss sum of rows [start, stop), added to losses[chunk, 0]; share times their gradient into dscores (N, K)."""
+    factor = scores.dtype.type(share)
     _rows(scores, y, start, stop, tile_rows, memory, losses, chunk, dscores, factor)

@@ -84,8 +84,23 @@ def chunks(D, backwards=False):
         yield first, minimum(size, D - first)
 
 
-def load_labels(y, start, rows, labels):
-    """Labels of rows [start, start + rows) as floats into labels (1, T); -1 in padding rows."""
+def load_targets(y, start, rows, targets):
+    """What rows [start, start + rows) are to become, as floats into targets (2, T).
+
+    Labels into its first row, -1 in padding rows. Where y is a pair (labels, weights) the weights go into the second,
+    0 in padding rows. Returns whether it is such a pair, which is known while tracing.
+    """
+    weighted = isinstance(y, tuple | list)
+    if weighted:
+        y, weights = y
+        for t in span(0, rows, lanes(targets)):
+            weight = gather(weights, start + t, targets, last=start + rows - 1)
+            store(targets, 1, t, where(counting(targets) < number(targets, rows - t), weight, 0.0))
+    _load_labels(y, start, rows, targets)
+    return weighted
+
+
+def _load_labels(y, start, rows, labels):
     L = lanes(labels)
     whole = var(rows - rows)
     for _ in when(stride(y) == 8):  # the low part of 64-bit integers, of which the last may be the end of memory

@@ -35,8 +35,8 @@ def sum_of_squares(a, i, last) -> float:
 def descend(theta, now, then, sums, gradient, first, last, share, reg, step_size):
     """In columns [first, last): gradient = share sums + reg theta, and theta[then] = theta[now] - step_size gradient.
 
-    share is 1 / N: dividing by N takes as long as all the rest. gradient is of the model's dtype; parameters are
-    rounded to it, so that what is kept is what was computed with.
+    share is 1 / N, or one over the sum of weights: dividing takes as long as all the rest. gradient is of the model's
+    dtype; parameters are rounded to it, so that what is kept is what was computed with.
     """
     for t in span(first, last, lanes(theta)):
         value = load(theta, now, t)

@@ -57,7 +57,7 @@ from .tile import (
     load_few_inputs,
     load_gradients,
     load_inputs,
-    load_labels,
+    load_targets,
     padded,
     pitch,
     prefetch_rows,
@@ -111,14 +111,14 @@ def _close_last_class(dV, K):
 
 
 def general_shapes(D, H, K, T, unit, keep=True):
-    """Shapes of what one thread needs: packed w, b, v, b2; the tile's x, s, labels, z. unit: elements of a cache line.
+    """Shapes of what one thread needs: packed w, b, v, b2; the tile's x, s, targets, z. unit: elements of a cache line.
 
     keep: whether hidden values are kept, which take most of it; without, they need a place between chunks of inputs.
     """
     Hp, T = padded(H, 16), pitch(T, unit)
     kept = padded(H, PANEL) * (1 if keep else minimum((D - 1) // INPUTS, 1))
     packed = (padded(H, PANEL) // PANEL * D, PANEL), (1, Hp), (K, Hp), (1, padded(K, 16))
-    return *packed, (minimum(padded(D, 2), INPUTS), T), (padded(K, 2), T), (1, T), (kept, T)
+    return *packed, (minimum(padded(D, 2), INPUTS), T), (padded(K, 2), T), (2, T), (kept, T)
 
 
 def general_workspace(D, H, K, T, dtype):
@@ -129,7 +129,7 @@ def general_workspace(D, H, K, T, dtype):
 @traced
 def general_pack(theta, now, D, H, K, workspace):
     """Parameters theta[now] into the workspace, once a step: hidden weights in panels of PANEL units."""
-    w, b, v, b2, x, s, labels, z = workspace
+    w, b, v, b2, x, s, targets, z = workspace
     for h in span(0, H, PANEL):
         for d in span(0, D):
             store(w, h // PANEL * D + d, 0, load(theta, now, d * v.shape[1] + h))
@@ -139,13 +139,13 @@ def general_pack(theta, now, D, H, K, workspace):
 @traced
 def general_tile(X, y, row, rows, H, K, workspace, sums, chunk):
     """Loss and gradient sums of a tile, added to sums[chunk]. Twin: reference.two_layer_loss_gradients."""
-    w, b, v, b2, x, s, labels, z = workspace
+    w, b, v, b2, x, s, targets, z = workspace
     dW, dV, db, db2, loss = _parts(sums, chunk, X.shape[1], K, v)
-    load_labels(y, row, rows, labels)
+    weighted = load_targets(y, row, rows, targets)
     for t in span(0, rows, lanes(s)):
         store(s, K - 1, t, zeros(s))
     _forward(X, row, rows, w, b, v, b2, H, K - 1, x, s, z)
-    add_to(loss, 0, 0, softmax_cross_entropy_tile(s, K, labels, rows))
+    add_to(loss, 0, 0, softmax_cross_entropy_tile(s, K, targets, weighted, rows))
     add_row_sums(s, K, rows, db2)
     _backward(X, row, rows, x, s, z, v, H, K - 1, dW, dV, db)
     _close_last_class(dV, K)
@@ -242,7 +242,7 @@ def _hidden_gradient(z, ds, v, classes, db, rows, h):
 def _packed(W, b, W2, b2, memory, T, keep):
     """The arrays of a workspace in memory (1, n), zeros, with the parameters in their places."""
     (D, H), K = W.shape, W2.shape[1]
-    w, bias, v, bias2, x, s, labels, z = carve(memory, general_shapes(D, H, K, T, lanes(memory), keep))
+    w, bias, v, bias2, x, s, targets, z = carve(memory, general_shapes(D, H, K, T, lanes(memory), keep))
     for d in span(0, D):
         for h in span(0, H):
             put(w, h // PANEL * D + d, h - h // PANEL * PANEL, get(W, d, h))
@@ -320,10 +320,10 @@ def few_inputs(D, C):
     forward_units = 4 if D + C <= 4 else 2  # in forward, for their weights. 2 at (2, 2): 6 to 12 % slower
 
     def shapes(H, K, T, unit):
-        """Shapes of what one thread needs: w, b, v, b2; the tile's x, s, labels, m, spread. unit: of a cache line."""
+        """Shapes of what one thread needs: w, b, v, b2; the tile's x, s, targets, m, spread. unit: of a cache line."""
         Hp, T = padded(H, 16), pitch(T, unit)
         packed = (D, Hp), (1, Hp), (K, Hp), (1, padded(K, 16))
-        return *packed, (D, T), (C + 1, T), (1, T), (S, T), (S * unit, unit)
+        return *packed, (D, T), (C + 1, T), (2, T), (S, T), (S * unit, unit)
 
     def workspace(_, H, K, T, dtype):
         """The arrays of these shapes."""
@@ -332,7 +332,7 @@ def few_inputs(D, C):
     @traced
     def pack(theta, now, _, H, K, workspace):
         """Parameters theta[now] into the workspace, once a step."""
-        w, b, v, b2, x, s, labels, m, spread = workspace
+        w, b, v, b2, x, s, targets, m, spread = workspace
         for h in span(0, w.shape[1], lanes(theta)):
             for d in range(D):
                 store(w, d, h, load(theta, now, d * w.shape[1] + h))
@@ -341,12 +341,12 @@ def few_inputs(D, C):
     @traced
     def tile(X, y, row, rows, H, K, workspace, sums, chunk):
         """Loss and gradient sums of a tile, added to sums[chunk]. Twin: reference.two_layer_loss_gradients."""
-        w, b, v, b2, x, s, labels, m, spread = workspace
+        w, b, v, b2, x, s, targets, m, spread = workspace
         dW, dV, db, db2, loss = _parts(sums, chunk, D, K, v)
-        load_labels(y, row, rows, labels)
+        weighted = load_targets(y, row, rows, targets)
         load_few_inputs(X, row, rows, x, D)
         scores(x, w, b, v, b2, H, s, rows)
-        add_to(loss, 0, 0, cross_entropy(x, s, labels, m, db2, rows))
+        add_to(loss, 0, 0, cross_entropy(x, s, targets, weighted, m, db2, rows))
         backward(x, w, b, v, m, H, spread, dW, dV, db, rows)
         _close_last_class(dV, K)
 
@@ -381,7 +381,7 @@ def few_inputs(D, C):
                         total = total + values[i] * weights[k][i]
                     store(s, k, t, total)
 
-    def cross_entropy(x, s, labels, m, db2, rows):
+    def cross_entropy(x, s, targets, weighted, m, db2, rows):
         """Sum of losses; m (S, T) = ds_k, ds_k x_0, ds_k x_1, ... for every class but the last; db2 += sums of ds."""
         totals = [var(zeros(x)) for _ in range(C)]
 
@@ -393,7 +393,7 @@ def few_inputs(D, C):
                 for d in range(D):
                     store(m, (D + 1) * k + 1 + d, t, g * inputs[d])
 
-        loss = softmax_cross_entropy_vectors(lambda t: [load(s, k, t) for k in range(C)], keep, rows, labels)
+        loss = softmax_cross_entropy_vectors(lambda t: [load(s, k, t) for k in range(C)], keep, targets, weighted, rows)
         for k, total in enumerate(totals):
             total = sum_lanes(total)
             add_to(db2, 0, k, total)
@@ -437,7 +437,7 @@ def few_inputs(D, C):
     @traced
     def predict(X, start, stop, tile_rows, W, b, W2, b2, memory, best) -> float:
         H, K = W2.shape
-        w, bias, v, bias2, x, s, labels, m, spread = carve(memory, shapes(H, K, tile_rows, lanes(memory)))
+        w, bias, v, bias2, x, s, targets, m, spread = carve(memory, shapes(H, K, tile_rows, lanes(memory)))
         for h in span(0, H):
             for d in range(D):
                 put(w, d, h, get(W, d, h))

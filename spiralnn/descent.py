@@ -46,11 +46,12 @@ def _make_advance(name: str, pack: Any, tile: Any) -> Any:
 
     @njit(**ENTRY)
     def advance(thread, n_threads, sync, X, y, plan, shape, workspace, sums, theta, gradient, losses, status, best,
-                step_size, reg, tol, first, last):  # fmt: skip
+                total, step_size, reg, tol, first, last):  # fmt: skip
         """Steps [first, last) as seen by one thread: its chunks, then its share of the parameters.
 
         theta (3, P): step i reads row i % 3 and writes row (i + 1) % 3, so that the parameters before a step that
         diverges are still there. sums (chunks, P + 16) with the loss at P, gradient (1, P), losses (last - first,).
+        y is the labels, or a pair of labels and weights; total is N, or the sum of weights.
         """
         N, D = X.shape
         P = theta.shape[1]
@@ -79,10 +80,10 @@ def _make_advance(name: str, pack: Any, tile: Any) -> Any:
                     if thread == 0:
                         add_row(sums, j + width, j, P, P + 8)
                 width *= 2
-            descend(theta, now, then, sums, gradient, low, middle, 1.0 / N, reg, step_size)
-            descend(theta, now, then, sums, gradient, middle, high, 1.0 / N, 0.0, step_size)
+            descend(theta, now, then, sums, gradient, low, middle, 1.0 / total, reg, step_size)
+            descend(theta, now, then, sums, gradient, middle, high, 1.0 / total, 0.0, step_size)
             if thread == 0:
-                loss = sums[0, P] / N + 0.5 * reg * sum_of_squares(theta, now, shape.n_weights)
+                loss = sums[0, P] / total + 0.5 * reg * sum_of_squares(theta, now, shape.n_weights)
                 losses[step - first] = loss
                 if not np.isfinite(loss):
                     status[1] = DIVERGED
@@ -183,8 +184,8 @@ class Descent:
     """One gradient descent: data, parameters, and the losses so far.
 
     X (N, D) float32 or float64, C-contiguous and finite; y (N,) labels in [0, K), see `validation.label_view`;
-    params (W, b) or (W, b, W2, b2). steps: how many one call of `run` is about to do, for threads must be worth
-    starting. Nothing is checked here.
+    params (W, b) or (W, b, W2, b2); sample_weight (N,) of the dtype of X, or None. steps: how many one call of `run` is
+    about to do, for threads must be worth starting. Nothing is checked here.
     """
 
     def __init__(
@@ -193,6 +194,7 @@ class Descent:
         y: np.ndarray,
         params: Sequence[np.ndarray],
         *,
+        sample_weight: np.ndarray | None = None,
         step_size: float,
         reg: float,
         tol: float | None = None,
@@ -200,9 +202,10 @@ class Descent:
         backend: str = "fused",
         steps: int = 1_000_000,
     ) -> None:
-        self.X, self.y = X, y
+        self.X, self.y, self.sample_weight = X, y, sample_weight
         self.step_size, self.reg, self.tol = float(step_size), float(reg), tol
         self.N, self.D = X.shape
+        self._total = float(self.N if sample_weight is None else sample_weight.sum(dtype=np.float64))
         self.H = params[0].shape[1] if len(params) == 4 else 0
         self.K = params[-1].size
         self.n_steps = 0
@@ -313,12 +316,13 @@ class Descent:
     def _run(self, first: int, last: int, losses: np.ndarray, status: np.ndarray, n_threads: int) -> None:
         """Steps [first, last) of the compiled loop."""
         self._sync[:] = 0
+        targets = self.y if self.sample_weight is None else (self.y, self.sample_weight)
 
         def advance(thread: int) -> None:
             self._family.advance(
-                thread, n_threads, self._sync, self.X, self.y, self._plan, self._shape,
+                thread, n_threads, self._sync, self.X, targets, self._plan, self._shape,
                 self._workspaces[thread], self._sums, self._theta, self._gradient, losses, status, self._best,
-                self.step_size, self.reg, -1.0 if self.tol is None else self.tol, first, last,
+                self._total, self.step_size, self.reg, -1.0 if self.tol is None else self.tol, first, last,
             )  # fmt: skip
 
         # what may last longer than Ctrl-C may wait runs in threads, which the stop flag ends between tiles
@@ -353,7 +357,7 @@ class Descent:
         kernel = reference.two_layer_loss_gradients if self.H else reference.linear_loss_gradients
         try:
             for i in range(steps):
-                loss = kernel(self.X, self._labels, *params, self.reg, *gradients)
+                loss = kernel(self.X, self._labels, *params, self.reg, *gradients, self.sample_weight)
                 losses[i] = loss
                 if not np.isfinite(loss):
                     status = DIVERGED

@@ -21,7 +21,9 @@ from .validation import (
     label_column,
     parameter_arrays,
     random_numbers,
+    sample_weights,
     thread_count,
+    training_weights,
     whole_number,
 )
 
@@ -53,6 +55,7 @@ class _Classifier:
     random_state: Any
     init_scale: float
     init: Sequence[Any] | None
+    class_weight: Any
     n_threads: int | None
     verbose: int
     warm_start: bool
@@ -101,7 +104,7 @@ class _Classifier:
 
     # -------------------------------------------------------------------------------------------------- fit
 
-    def fit(self, X: Any, y: Any) -> Any:
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Any:
         """Train by full-batch gradient descent.
 
         Parameters
@@ -110,6 +113,8 @@ class _Classifier:
             Finite numbers. float32 is computed in float32 and stays float32, every other real dtype in float64.
         y : array (N,)
             Class labels of any one sortable kind, at least two different ones.
+        sample_weight : array (N,), optional
+            Weight of each row in the loss: finite, at least 0, not all 0. A weight of 2 is the row twice.
 
         Returns
         -------
@@ -118,7 +123,8 @@ class _Classifier:
         Raises
         ------
         ValueError, TypeError
-            A constructor argument, X or y is not what it must be; before any kernel runs and any fitted state changes.
+            A constructor argument, X, y or sample_weight is not what it must be; before any kernel runs and any fitted
+            state changes.
         FloatingPointError
             The loss became NaN or infinite; the message names the step. The fitted attributes then hold the last
             parameters with a finite loss.
@@ -131,11 +137,13 @@ class _Classifier:
         if len(classes) < 2:
             raise ValueError(f"y holds {len(classes)} class ({classes.tolist()[0]!r}), expected at least 2 classes")
         D, K = matrix.shape[1], len(classes)
+        weights = training_weights(sample_weight, self.class_weight, classes, labels, matrix.dtype)
         params = self._starting_parameters(D, K, matrix.dtype, classes)
         descent = Descent(
             matrix,
             labels,
             params,
+            sample_weight=weights,
             step_size=settings["step_size"],
             reg=settings["reg"],
             tol=settings["tol"],
@@ -300,11 +308,12 @@ class _Classifier:
         """Class probabilities (N, K): softmax of the scores."""
         return np.exp(self.predict_log_proba(X))
 
-    def score(self, X: Any, y: Any) -> float:
-        """Share of rows whose class is predicted right."""
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """Share of rows, or of the rows' weights (N,), whose class is predicted right."""
         matrix, _ = self._checked_features(X)
         labels = label_column(y, matrix.shape[0])
-        return float(np.mean(self.predict(matrix) == labels))
+        weights = sample_weights(sample_weight, matrix.shape[0], np.float64)
+        return float(np.average(self.predict(matrix) == labels, weights=weights))
 
     def save(self, path: Any) -> None:
         """Write the fitted model to a file that `spiralnn.load` reads; see `spiralnn.model_file`."""
@@ -333,6 +342,9 @@ class SoftmaxClassifier(_Classifier):
         Factor on the drawn weights; biases start at 0.
     init : (W, b) or None
         Explicit starting parameters of shapes (D, K), (K,), instead of drawn ones.
+    class_weight : dict, "balanced" or None
+        Factor on the weights of each class's rows: by class, 1 where it is not named, or so that all classes weigh the
+        same. With it, or with sample_weight, a fit holds a weight a row.
     n_threads : int or None
         None: all CPUs this process may use, as far as they pay. Results do not depend on it, to the last bit.
     verbose : int, default 0
@@ -375,6 +387,7 @@ class SoftmaxClassifier(_Classifier):
         random_state: Any = None,
         init_scale: float = 0.01,
         init: Sequence[Any] | None = None,
+        class_weight: Any = None,
         n_threads: int | None = None,
         verbose: int = 0,
         warm_start: bool = False,
@@ -388,6 +401,7 @@ class SoftmaxClassifier(_Classifier):
         self.random_state = random_state
         self.init_scale = init_scale
         self.init = init
+        self.class_weight = class_weight
         self.n_threads = n_threads
         self.verbose = verbose
         self.warm_start = warm_start
@@ -420,6 +434,9 @@ class TwoLayerNet(_Classifier):
         Factor on the drawn weights; biases start at 0.
     init : (W, b, W2, b2) or None
         Explicit starting parameters of shapes (D, H), (H,), (H, K), (K,), instead of drawn ones.
+    class_weight : dict, "balanced" or None
+        Factor on the weights of each class's rows: by class, 1 where it is not named, or so that all classes weigh the
+        same. With it, or with sample_weight, a fit holds a weight a row.
     n_threads : int or None
         None: all CPUs this process may use, as far as they pay. Results do not depend on it, to the last bit.
     verbose : int, default 0
@@ -463,6 +480,7 @@ class TwoLayerNet(_Classifier):
         random_state: Any = None,
         init_scale: float = 0.01,
         init: Sequence[Any] | None = None,
+        class_weight: Any = None,
         n_threads: int | None = None,
         verbose: int = 0,
         warm_start: bool = False,
@@ -477,6 +495,7 @@ class TwoLayerNet(_Classifier):
         self.random_state = random_state
         self.init_scale = init_scale
         self.init = init
+        self.class_weight = class_weight
         self.n_threads = n_threads
         self.verbose = verbose
         self.warm_start = warm_start

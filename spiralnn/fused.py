@@ -1,7 +1,8 @@
 """The fused kernels under the names and signatures of `kernels.reference`, over threads.
 
 Arrays are C-contiguous float32 or float64, all of one dtype, y holds integers in [0, K); outputs come last and are
-overwritten. n_threads=None takes all that this process may use; results do not depend on it.
+overwritten. sample_weight (N,) is of the dtype of X, at least 0, and not all 0. n_threads=None takes all that this
+process may use; results do not depend on it.
 """
 
 import functools
@@ -48,23 +49,32 @@ def two_layer_scores(
 
 
 def softmax_cross_entropy(
-    scores: np.ndarray, y: np.ndarray, dscores: np.ndarray, *, n_threads: int | None = None
+    scores: np.ndarray,
+    y: np.ndarray,
+    dscores: np.ndarray,
+    sample_weight: np.ndarray | None = None,
+    *,
+    n_threads: int | None = None,
 ) -> float:
     """Mean cross-entropy loss of scores (N, K), returned; its gradient into dscores (N, K)."""
     N, K = scores.shape
     _check(scores, "scores", scores, (N, K))
     _check(scores, "dscores", dscores, (N, K))
-    labels = label_view(y, N, K)
+    targets: Any = label_view(y, N, K)
+    total = float(N)
+    if sample_weight is not None:
+        _check(scores, "sample_weight", sample_weight, (N,))
+        targets, total = (targets, sample_weight), float(sample_weight.sum(dtype=np.float64))
     rows = _plan(N, K, 0, 1, scores.itemsize)
     size = scratch_size(softmax.shapes(K, rows.tile_rows, 64 // scores.itemsize), 64 // scores.itemsize)
     losses = np.zeros((rows.n_chunks, 1))
 
     def work(start: int, stop: int, chunk: int) -> None:
         memory = np.zeros((1, size), scores.dtype)
-        _softmax(scores, labels, start, stop, rows.tile_rows, memory, losses, chunk, dscores)
+        _softmax(scores, targets, start, stop, rows.tile_rows, memory, losses, chunk, dscores, 1.0 / total)
 
     _over_chunks(work, N, rows, threads_for(100.0 * N * K, rows.n_chunks, n_threads))
-    return float(_tree_sum(losses)[0]) / N
+    return float(_tree_sum(losses)[0]) / total
 
 
 def linear_backward(
@@ -109,11 +119,12 @@ def linear_loss_gradients(
     reg: float,
     dW: np.ndarray,
     db: np.ndarray,
+    sample_weight: np.ndarray | None = None,
     *,
     n_threads: int | None = None,
 ) -> float:
     """Loss, returned, and gradients of the linear classifier, in one pass over X."""
-    return _loss_gradients(X, y, (W, b), reg, (dW, db), n_threads)
+    return _loss_gradients(X, y, (W, b), reg, (dW, db), sample_weight, n_threads)
 
 
 def two_layer_loss_gradients(
@@ -128,11 +139,12 @@ def two_layer_loss_gradients(
     db: np.ndarray,
     dW2: np.ndarray,
     db2: np.ndarray,
+    sample_weight: np.ndarray | None = None,
     *,
     n_threads: int | None = None,
 ) -> float:
     """Loss, returned, and gradients of the two-layer network, in one pass over X."""
-    return _loss_gradients(X, y, (W, b, W2, b2), reg, (dW, db, dW2, db2), n_threads)
+    return _loss_gradients(X, y, (W, b, W2, b2), reg, (dW, db, dW2, db2), sample_weight, n_threads)
 
 
 def _loss_gradients(
@@ -141,6 +153,7 @@ def _loss_gradients(
     params: Sequence[np.ndarray],
     reg: float,
     gradients: Sequence[np.ndarray],
+    sample_weight: np.ndarray | None,
     n_threads: int | None,
 ) -> float:
     """One step of a descent that goes nowhere."""
@@ -148,7 +161,11 @@ def _loss_gradients(
     for name, p, out in zip(_NAMES, params, gradients, strict=False):
         _check(X, "d" + name, out, p.shape)
     labels = label_view(y, len(X), params[-1].size)
-    descent = Descent(X, labels, params, step_size=0.0, reg=reg, n_threads=n_threads, steps=1)
+    if sample_weight is not None:
+        _check(X, "sample_weight", sample_weight, (len(X),))
+    descent = Descent(
+        X, labels, params, sample_weight=sample_weight, step_size=0.0, reg=reg, n_threads=n_threads, steps=1
+    )
     loss = descent.evaluate()
     for out, gradient in zip(gradients, descent.gradients, strict=True):
         out[...] = gradient

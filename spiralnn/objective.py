@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from .descent import Descent
-from .validation import feature_matrix, finite_number, label_view, parameter_arrays, thread_count
+from .validation import feature_matrix, finite_number, label_view, parameter_arrays, sample_weights, thread_count
 
 
 def loss_and_gradients(
@@ -15,14 +15,16 @@ def loss_and_gradients(
     params: Sequence[Any],
     *,
     reg: float = 0.0,
+    sample_weight: Any = None,
     n_threads: int | None = None,
     out: Sequence[np.ndarray] | None = None,
 ) -> tuple[float, tuple[np.ndarray, ...]]:
     """Mean softmax cross-entropy with L2 term, and its gradients, in one pass over X.
 
-        L = 1/N sum_i -log softmax(f(x_i))[y_i] + reg/2 (|W|^2 + |W2|^2)
+        L = sum_i w_i -log softmax(f(x_i))[y_i] / sum_i w_i + reg/2 (|W|^2 + |W2|^2)
 
-    with f(x) = x W + b, or f(x) = max(0, x W + b) W2 + b2 (Karpathy, CS231n, "Putting it together").
+    with w_i = 1, or sample_weight, and
+    f(x) = x W + b, or f(x) = max(0, x W + b) W2 + b2 (Karpathy, CS231n, "Putting it together").
 
     Parameters
     ----------
@@ -34,6 +36,9 @@ def loss_and_gradients(
         Shapes (D, K), (K,) or (D, H), (H,), (H, K), (K,), finite. Converted to the dtype of X.
     reg : float, default 0
         L2 strength on the weights, at least 0. Biases are not penalised.
+    sample_weight : array (N,), optional
+        Weight of each row in the mean: finite, at least 0, not all 0. A weight of 2 is the row twice. Converted to the
+        dtype of X.
     n_threads : int or None
         None: all that this process may use. The result does not depend on it, to the last bit.
     out : sequence of arrays, optional
@@ -49,18 +54,28 @@ def loss_and_gradients(
     Raises
     ------
     ValueError, TypeError
-        Wrong shapes, NaN or infinity in X or params, labels outside [0, K) or not integers, negative reg: before
-        any kernel runs.
+        Wrong shapes, NaN or infinity in X, params or sample_weight, labels outside [0, K) or not integers, negative reg
+        or weights: before any kernel runs.
     """
     X = feature_matrix(X)
     given = params
     params = parameter_arrays("params", params, X.shape[1], X.dtype)
     labels = label_view(y, X.shape[0], params[-1].size)
+    weights = sample_weights(sample_weight, X.shape[0], X.dtype)
     reg = finite_number("reg", reg, minimum=0.0)
     shapes = [np.shape(p) for p in given]
     if out is not None:
         _check_out(out, shapes, X.dtype)
-    descent = Descent(X, labels, params, step_size=0.0, reg=reg, n_threads=thread_count(n_threads), steps=1)
+    descent = Descent(
+        X,
+        labels,
+        params,
+        sample_weight=weights,
+        step_size=0.0,
+        reg=reg,
+        n_threads=thread_count(n_threads),
+        steps=1,
+    )
     loss = descent.evaluate()
     gradients = tuple(g.reshape(shape) for g, shape in zip(descent.gradients, shapes, strict=True))
     if out is None:

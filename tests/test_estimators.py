@@ -551,8 +551,8 @@ def test_a_last_step_that_overflows_is_not_kept(dtype, step_size):
 def test_parameters_can_be_read_and_set(make):
     model = make()
     params = model.get_params()
-    common = "step_size reg max_iter random_state init_scale init n_threads verbose warm_start tol callback backend"
-    assert set(params) == {*common.split(), *(["hidden_size"] if make is network else [])}
+    common = "step_size reg max_iter random_state init_scale init class_weight n_threads verbose warm_start tol"
+    assert set(params) == {*common.split(), "callback", "backend", *(["hidden_size"] if make is network else [])}
     assert params == model.get_params(deep=False)
     assert model.set_params(reg=0.5, max_iter=3) is model
     assert (model.reg, model.max_iter) == (0.5, 3)
@@ -562,8 +562,9 @@ def test_parameters_can_be_read_and_set(make):
 
 
 def test_published_defaults():
-    common = {"step_size": 1.0, "reg": 1e-3, "random_state": None, "init_scale": 0.01, "init": None, "n_threads": None,
-              "verbose": 0, "warm_start": False, "tol": None, "callback": None, "backend": "fused"}  # fmt: skip
+    common = {"step_size": 1.0, "reg": 1e-3, "random_state": None, "init_scale": 0.01, "init": None,
+              "class_weight": None, "n_threads": None, "verbose": 0, "warm_start": False, "tol": None,
+              "callback": None, "backend": "fused"}  # fmt: skip
     assert SoftmaxClassifier().get_params() == {**common, "max_iter": 200}
     assert TwoLayerNet().get_params() == {**common, "max_iter": 10_000, "hidden_size": 100}
 

@@ -19,9 +19,9 @@ def names(params):
     return f"{model}_loss_gradients", f"{model}_scores", f"{model}_backward"
 
 
-def loss_gradients(kernels, p, **threads):
+def loss_gradients(kernels, p, **options):
     outputs = p.outputs()
-    loss = getattr(kernels, names(p.params)[0])(p.X, p.y, *p.params, REG, *outputs, **threads)
+    loss = getattr(kernels, names(p.params)[0])(p.X, p.y, *p.params, REG, *outputs, **options)
     return loss, *outputs
 
 
@@ -40,10 +40,22 @@ def backward(kernels, p, **threads):
     return outputs
 
 
-def softmax(kernels, p, **threads):
+def softmax(kernels, p, **options):
     """Loss and gradient of scores that are the first columns of X."""
     dscores = np.full_like(p.X, np.nan)
-    return kernels.softmax_cross_entropy(p.X, p.y, dscores, **threads), dscores
+    return kernels.softmax_cross_entropy(p.X, p.y, dscores, **options), dscores
+
+
+def weighted(function):
+    """The same with a weight a row, of which some are 0."""
+
+    def of_weights(kernels, p, **threads):
+        weights = np.random.default_rng(len(p.X)).uniform(0.1, 3.0, len(p.X)).astype(p.X.dtype)
+        weights[1::5] = 0
+        return function(kernels, p, sample_weight=weights, **threads)
+
+    of_weights.__name__ = f"weighted_{function.__name__}"
+    return of_weights
 
 
 def softmax_problem(N, K, dtype, scale=3.0):
@@ -62,6 +74,13 @@ def assert_agree(function, p):
         assert np.asarray(result).dtype == (dtype if np.ndim(result) else np.float64)
 
 
+# Weights meet nothing but the loss of a tile: its ends, its classes, the families.
+WEIGHTED_SHAPES = [
+    *[(N, 2, 0, 3) for N in (1, 7, 8, 9, 17, 300, 2049)], (300, 4, 0, 2), (45, 5, 0, 10), (41, 37, 0, 300),
+    *[(N, 2, 9, 3) for N in (2, 7, 8, 9, 17, 300, 2049)], (45, 4, 9, 2), (45, 5, 9, 10), (600, 64, 20, 7),
+]  # fmt: skip
+
+
 def test_there_are_forty_shapes_of_each_model():
     assert len(set(LINEAR_SHAPES)) >= 40 and len(set(TWO_LAYER_SHAPES)) >= 40
 
@@ -70,6 +89,24 @@ def test_there_are_forty_shapes_of_each_model():
 @pytest.mark.parametrize("N,D,H,K", small_only(SHAPES))
 def test_loss_and_gradients(N, D, H, K, dtype):
     assert_agree(loss_gradients, problem(N, D, H, K, dtype))
+
+
+@dtypes
+@pytest.mark.parametrize("N,D,H,K", small_only(WEIGHTED_SHAPES))
+def test_weighted_loss_and_gradients(N, D, H, K, dtype):
+    assert_agree(weighted(loss_gradients), problem(N, D, H, K, dtype))
+
+
+@dtypes
+@pytest.mark.parametrize("N,D,H,K", small_only(WEIGHTED_SHAPES))
+def test_a_weight_is_a_repetition(N, D, H, K, dtype):
+    p = problem(N, D, H, K, dtype)
+    times = np.arange(N) % 4 if N > 1 else np.array([3])
+    rows = np.repeat(np.arange(N), times)
+    repeated = loss_gradients(fused, p._replace(X=p.X[rows], y=p.y[rows]))
+    results = loss_gradients(fused, p, sample_weight=times.astype(dtype))
+    for result, truth in zip(results, repeated, strict=True):
+        assert relative_error(result, truth) <= TOLERANCES[dtype]
 
 
 @dtypes
@@ -122,6 +159,12 @@ def test_predict_tells_of_rows_that_are_not_finite(N, D, H, K, value, dtype):
             X[row, column] = value
             assert not fused.predict(X, p.params, best), (row, column)
     assert fused.predict(p.X, p.params, best)
+
+
+@dtypes
+@pytest.mark.parametrize("N,K", [(1, 2), (8, 3), (513, 5)])
+def test_weighted_softmax_cross_entropy(N, K, dtype):
+    assert_agree(weighted(softmax), softmax_problem(N, K, dtype))
 
 
 SOFTMAX_SHAPES = [
@@ -219,7 +262,9 @@ thread_counts = pytest.mark.parametrize("n_threads", [2, 3, 4] if JIT else [2])
 @dtypes
 @thread_counts
 @pytest.mark.parametrize("N,D,H,K", THREADED)
-@pytest.mark.parametrize("function", [loss_gradients, scores_of, backward])
+@pytest.mark.parametrize(
+    "function", [loss_gradients, weighted(loss_gradients), scores_of, backward], ids=lambda f: f.__name__
+)
 def test_same_bits_from_any_number_of_threads(function, N, D, H, K, n_threads, dtype, started):
     assert_same_bits(function, problem(N, D, H, K, dtype), started, n_threads)
 
@@ -242,6 +287,7 @@ def test_same_prediction_from_any_number_of_threads(N, D, H, K, n_threads, dtype
 @pytest.mark.parametrize("N,K", [(5000, 3), (33_001, 10), (300_001, 2)] if JIT else [(97, 3)])
 def test_same_softmax_bits_from_any_number_of_threads(N, K, n_threads, dtype, started):
     assert_same_bits(softmax, softmax_problem(N, K, dtype), started, n_threads)
+    assert_same_bits(weighted(softmax), softmax_problem(N, K, dtype), started, n_threads)
 
 
 @pytest.mark.skipif(not JIT, reason="in Python, threads take turns at fixed places")
@@ -357,6 +403,8 @@ def test_arrays_that_do_not_fit_are_refused_before_anything_is_written():
         (ValueError, "y holds label 3", (p.X, p.y * 0 + 3, W, b, W2, b2, REG, *out)),
         (ValueError, "y holds label -1", (p.X, p.y * 0 - 1, W, b, W2, b2, REG, *out)),
         (ValueError, "y has 8 labels", (p.X, p.y[:8], W, b, W2, b2, REG, *out)),
+        (ValueError, "sample_weight has shape", (p.X, p.y, W, b, W2, b2, REG, *out, np.ones(8))),
+        (TypeError, "sample_weight has dtype", (p.X, p.y, W, b, W2, b2, REG, *out, np.ones(9, int))),
     ]
     for error, message, arguments in cases:
         with pytest.raises(error, match=message):
