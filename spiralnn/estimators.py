@@ -1,8 +1,6 @@
-"""The two estimators: check, allocate, call. Duck-typed for scikit-learn, which is never imported from here."""
+"""The two estimators: check, allocate, call."""
 
-import inspect
 import math
-import sys
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -12,6 +10,7 @@ import numpy as np
 from . import fused
 from .descent import CONVERGED, DIVERGED, Descent
 from .kernels import reference
+from .protocol import ClassifierProtocol, column_names, not_fitted
 from .validation import (
     check_finite,
     check_training_memory,
@@ -31,21 +30,9 @@ BACKENDS = ("fused", "reference")
 PREDICT_ROWS = 1 << 17  # rows whose scores are held at a time where only their largest is wanted
 
 
-class NotFittedError(ValueError, AttributeError):
-    """The estimator has no fitted parameters yet."""
-
-
-def _not_fitted(estimator: Any) -> Exception:
-    """scikit-learn's own exception where scikit-learn is loaded, so that its users' handlers catch it."""
-    module = sys.modules.get("sklearn.exceptions")
-    kind = module.NotFittedError if module else NotFittedError
-    return kind(f"This {type(estimator).__name__} instance is not fitted yet. Call 'fit' first.")
-
-
-class _Classifier:
+class _Classifier(ClassifierProtocol):
     """What both classifiers share. A subclass says which parameters it has and how they are drawn."""
 
-    _estimator_type = "classifier"
     _progress: Callable[[int, int], None] | None = None
 
     # Set by each subclass's own __init__, which scikit-learn wants to see spelled out.
@@ -62,45 +49,6 @@ class _Classifier:
     tol: float | None
     callback: Callable[[int, float, Any], Any] | None
     backend: str
-
-    # ------------------------------------------------------------------------------------------- parameters
-
-    @classmethod
-    def _parameter_names(cls) -> list[str]:
-        return sorted(name for name in inspect.signature(cls.__init__).parameters if name != "self")
-
-    def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """Constructor arguments by name; deep is accepted for scikit-learn and changes nothing."""
-        return {name: getattr(self, name) for name in self._parameter_names()}
-
-    def set_params(self, **params: Any) -> Any:
-        """Set constructor arguments by name; ValueError for an unknown one."""
-        for name, value in params.items():
-            if name not in self._parameter_names():
-                raise ValueError(
-                    f"Invalid parameter {name!r} for estimator {type(self).__name__}. "
-                    f"Valid parameters are: {self._parameter_names()!r}."
-                )
-            setattr(self, name, value)
-        return self
-
-    def __repr__(self) -> str:
-        defaults = {n: p.default for n, p in inspect.signature(type(self).__init__).parameters.items()}
-        changed = (f"{n}={v!r}" for n, v in self.get_params().items() if not _same(v, defaults[n]))
-        return f"{type(self).__name__}({', '.join(changed)})"
-
-    def __sklearn_tags__(self) -> Any:
-        from sklearn.utils import ClassifierTags, InputTags, Tags, TargetTags
-
-        return Tags(
-            estimator_type="classifier",
-            target_tags=TargetTags(required=True),
-            classifier_tags=ClassifierTags(),
-            input_tags=InputTags(),
-        )
-
-    def __sklearn_is_fitted__(self) -> bool:
-        return hasattr(self, "coefs_")
 
     # -------------------------------------------------------------------------------------------------- fit
 
@@ -152,7 +100,7 @@ class _Classifier:
             steps=1 if self.callback is not None else settings["max_iter"],
         )
         self.classes_, self.n_features_in_ = classes, D
-        names = _column_names(X)
+        names = column_names(X)
         if names is not None:
             self.feature_names_in_ = names
         elif hasattr(self, "feature_names_in_"):
@@ -240,7 +188,7 @@ class _Classifier:
 
     def _params(self) -> list[np.ndarray]:
         if not hasattr(self, "coefs_"):
-            raise _not_fitted(self)
+            raise not_fitted(self)
         return [a for pair in zip(self.coefs_, self.intercepts_, strict=True) for a in pair]
 
     def _checked_features(self, X: Any, finite: bool = True) -> tuple[np.ndarray, list[np.ndarray]]:
@@ -252,21 +200,6 @@ class _Classifier:
         if matrix.dtype != params[0].dtype:
             matrix = matrix.astype(np.result_type(params[0], matrix), copy=False)
         return matrix, [np.ascontiguousarray(p, matrix.dtype) for p in params]
-
-    def _check_column_names(self, X: Any) -> None:
-        names = _column_names(X)
-        known = getattr(self, "feature_names_in_", None)
-        if names is not None and known is not None and not np.array_equal(names, known):
-            unseen = sorted(set(names) - set(known))
-            missing = sorted(set(known) - set(names))
-            message = "The feature names should match those that were passed during fit.\n"
-            if unseen:
-                message += "Feature names unseen at fit time:\n" + "".join(f"- {n}\n" for n in unseen)
-            if missing:
-                message += "Feature names seen at fit time, yet now missing:\n" + "".join(f"- {n}\n" for n in missing)
-            if not unseen and not missing:
-                message += "Feature names must be in the same order as they were in fit.\n"
-            raise ValueError(message)
 
     def _scores(self, matrix: np.ndarray, params: list[np.ndarray]) -> np.ndarray:
         self._check_backend()
@@ -535,15 +468,3 @@ class _Watcher:
             self.model._take_over(descent)
             return self.model.callback(descent.n_steps - 1, self.model.loss_, self.model)
         return None
-
-
-def _column_names(X: Any) -> np.ndarray | None:
-    """Column names of a DataFrame when all are strings."""
-    columns = getattr(X, "columns", None)
-    if columns is None or not len(columns) or not all(isinstance(c, str) for c in columns):
-        return None
-    return np.asarray(columns, dtype=object)
-
-
-def _same(a: Any, b: Any) -> bool:
-    return a is b or (isinstance(a, int | float | str) and a == b)

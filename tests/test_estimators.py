@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from spiralnn import SoftmaxClassifier, TwoLayerNet, loss_and_gradients, make_spiral
-from spiralnn.estimators import NotFittedError
+from spiralnn.protocol import NotFittedError
 
 ROOT = Path(__file__).resolve().parent.parent
 X, Y = make_spiral(20, 3, random_state=0)

@@ -15,6 +15,7 @@ LAYERS = [
     {"cli", "plots", "scaling", "scaling_plan", "scaling_plots", "scaling_report"},
     {"__init__"},
     {"estimators", "model_file", "objective", "data"},
+    {"protocol"},
     {"fused", "descent", "limits"},
     {"schedule", "cache", "validation", "resources"},
     {"kernels"},
