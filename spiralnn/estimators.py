@@ -80,7 +80,7 @@ class _Classifier(ClassifierProtocol):
             Within half a second of Ctrl-C. The fitted attributes hold the state after the last whole step.
         """
         settings = self._checked_settings()
-        matrix = feature_matrix(X)
+        names, matrix = column_names(X), feature_matrix(X)
         classes, labels = class_labels(y, matrix.shape[0])
         if len(classes) < 2:
             raise ValueError(f"y holds {len(classes)} class ({classes.tolist()[0]!r}), expected at least 2 classes")
@@ -100,7 +100,6 @@ class _Classifier(ClassifierProtocol):
             steps=1 if self.callback is not None else settings["max_iter"],
         )
         self.classes_, self.n_features_in_ = classes, D
-        names = column_names(X)
         if names is not None:
             self.feature_names_in_ = names
         elif hasattr(self, "feature_names_in_"):
@@ -195,7 +194,7 @@ class _Classifier(ClassifierProtocol):
         """X as a matrix, checked to be finite or left to the caller to check, and the parameters, all of one dtype."""
         params = self._params()
         self._check_column_names(X)
-        matrix = feature_matrix(X, n_features=self.n_features_in_, finite=finite)
+        matrix = feature_matrix(X, n_features=self.n_features_in_, owner=type(self).__name__, finite=finite)
         # computed in the model's own dtype, so that a float64 model does not lose digits to float32 rows
         if matrix.dtype != params[0].dtype:
             matrix = matrix.astype(np.result_type(params[0], matrix), copy=False)
@@ -218,10 +217,12 @@ class _Classifier(ClassifierProtocol):
     def predict(self, X: Any) -> np.ndarray:
         """The class of the largest score of each row, from `classes_`; shape (N,)."""
         self._check_backend()
-        in_one_pass = self.backend == "fused"
-        matrix, params = self._checked_features(X, finite=not in_one_pass)
+        return self._best_classes(*self._checked_features(X, finite=self.backend != "fused"))
+
+    def _best_classes(self, matrix: np.ndarray, params: list[np.ndarray]) -> np.ndarray:
+        """As of predict. The fused kernel finds out on its way whether the rows are finite."""
         best = np.empty(len(matrix), np.intp)
-        if in_one_pass:
+        if self.backend == "fused":
             if not fused.predict(matrix, params, best, n_threads=thread_count(self.n_threads)):
                 check_finite("X", matrix)
         else:
@@ -243,10 +244,11 @@ class _Classifier(ClassifierProtocol):
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """Share of rows, or of the rows' weights (N,), whose class is predicted right."""
-        matrix, _ = self._checked_features(X)
+        self._check_backend()
+        matrix, params = self._checked_features(X, finite=self.backend != "fused")
         labels = label_column(y, matrix.shape[0])
         weights = sample_weights(sample_weight, matrix.shape[0], np.float64)
-        return float(np.average(self.predict(matrix) == labels, weights=weights))
+        return float(np.average(self._best_classes(matrix, params) == labels, weights=weights))
 
     def save(self, path: Any) -> None:
         """Write the fitted model to a file that `spiralnn.load` reads; see `spiralnn.model_file`."""

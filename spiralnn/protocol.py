@@ -5,6 +5,7 @@ Duck-typed: scikit-learn is never imported from here, but where it is loaded its
 
 import inspect
 import sys
+import warnings
 from typing import Any
 
 import numpy as np
@@ -64,27 +65,44 @@ class ClassifierProtocol:
         return hasattr(self, "coefs_")
 
     def _check_column_names(self, X: Any) -> None:
-        names = column_names(X)
-        known = getattr(self, "feature_names_in_", None)
-        if names is not None and known is not None and not np.array_equal(names, known):
-            unseen = sorted(set(names) - set(known))
-            missing = sorted(set(known) - set(names))
+        """The same column names as in fit, in the same order; scikit-learn's messages, and its warning for none."""
+        names, known, owner = column_names(X), getattr(self, "feature_names_in_", None), type(self).__name__
+        if names is None:
+            if known is not None:
+                text = f"X does not have valid feature names, but {owner} was fitted with feature names"
+                warnings.warn(text, stacklevel=4)
+        elif known is None:
+            warnings.warn(f"X has feature names, but {owner} was fitted without feature names", stacklevel=4)
+        elif not np.array_equal(names, known):
             message = "The feature names should match those that were passed during fit.\n"
+            unseen, missing = set(names) - set(known), set(known) - set(names)
             if unseen:
-                message += "Feature names unseen at fit time:\n" + "".join(f"- {n}\n" for n in unseen)
+                message += f"Feature names unseen at fit time:\n{_listed(unseen)}"
             if missing:
-                message += "Feature names seen at fit time, yet now missing:\n" + "".join(f"- {n}\n" for n in missing)
+                message += f"Feature names seen at fit time, yet now missing:\n{_listed(missing)}"
             if not unseen and not missing:
                 message += "Feature names must be in the same order as they were in fit.\n"
             raise ValueError(message)
 
 
 def column_names(X: Any) -> np.ndarray | None:
-    """Column names of a DataFrame when all are strings."""
+    """Column names of a DataFrame when all are strings, None when none is; TypeError for a mixture."""
     columns = getattr(X, "columns", None)
-    if columns is None or not len(columns) or not all(isinstance(c, str) for c in columns):
+    if columns is None or not len(columns):
         return None
-    return np.asarray(columns, dtype=object)
+    strings = [isinstance(c, str) for c in columns]
+    if any(strings) and not all(strings):
+        raise TypeError(
+            f"X has column names of types {', '.join(sorted({type(c).__name__ for c in columns}))}. Feature names are "
+            "only supported if all input features have string names: X.columns = X.columns.astype(str) converts them"
+        )
+    return np.asarray(columns, dtype=object) if all(strings) else None
+
+
+def _listed(names: set[str]) -> str:
+    """One a line, sorted, the first five of them."""
+    lines = [f"- {name}\n" for name in sorted(names)]
+    return "".join(lines[:5]) + "- ...\n" * (len(lines) > 5)
 
 
 def _same(a: Any, b: Any) -> bool:

@@ -16,11 +16,13 @@ LARGE = 1 << 28  # bytes from which on it is worth asking how many there are
 CHECKED_ROWS = 1 << 16  # rows looked at together, so that checking needs a megabyte or so at any N
 
 
-def feature_matrix(X: Any, *, n_features: int | None = None, finite: bool = True) -> np.ndarray:
+def feature_matrix(
+    X: Any, *, n_features: int | None = None, owner: str = "the model", finite: bool = True
+) -> np.ndarray:
     """X as a C-contiguous, finite float array (N, D): float32 stays, every other real dtype becomes float64.
 
     The caller's array itself when it is that already, read-only or not: nothing here or below writes to it.
-    finite=False leaves the values to the caller to check.
+    n_features: what D must be, of whom (owner). finite=False leaves the values to the caller to check.
     """
     if type(X) is np.ndarray and (X.dtype is _FLOAT64 or X.dtype is _FLOAT32) and X.ndim == 2 and X.flags.carray:
         array = X  # nothing to convert: a call on few rows is made of such questions
@@ -32,7 +34,7 @@ def feature_matrix(X: Any, *, n_features: int | None = None, finite: bool = True
     if D == 0:
         raise ValueError(f"0 feature(s) (shape=({N}, 0)) while a minimum of 1 is required: X holds no columns")
     if n_features is not None and n_features != D:
-        raise ValueError(f"X has {D} features, but the model is expecting {n_features} features as input")
+        raise ValueError(f"X has {D} features, but {owner} is expecting {n_features} features as input")
     if finite:
         check_finite("X", array)
     return array

@@ -250,7 +250,8 @@ METHODS = ["predict", "predict_proba", "predict_log_proba", "decision_function"]
 def test_bad_rows_to_predict(make, method):
     model = make().fit(X, Y)
     predict = getattr(model, method)
-    with pytest.raises(ValueError, match="X has 3 features, but the model is expecting 2 features as input"):
+    owner = type(model).__name__
+    with pytest.raises(ValueError, match=f"X has 3 features, but {owner} is expecting 2 features as input"):
         predict(np.ones((4, 3)))
     with pytest.raises(ValueError, match=r"X holds NaN at \[1, 0\], expected finite numbers"):
         predict([[0.0, 1.0], [np.nan, 1.0]])
