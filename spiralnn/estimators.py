@@ -211,8 +211,12 @@ class _Classifier(ClassifierProtocol):
         return scores
 
     def decision_function(self, X: Any) -> np.ndarray:
-        """Class scores (N, K), before softmax, in the order of `classes_`."""
-        return self._scores(*self._checked_features(X))
+        """Class scores (N, K), before softmax, in the order of `classes_`.
+
+        Two classes: as everywhere in scikit-learn, the score of the second less that of the first, (N,).
+        """
+        scores = self._scores(*self._checked_features(X))
+        return scores[:, 1] - scores[:, 0] if len(self.classes_) == 2 else scores
 
     def predict(self, X: Any) -> np.ndarray:
         """The class of the largest score of each row, from `classes_`; shape (N,)."""
@@ -233,14 +237,17 @@ class _Classifier(ClassifierProtocol):
 
     def predict_log_proba(self, X: Any) -> np.ndarray:
         """Logarithms of the class probabilities (N, K), without underflow."""
-        scores = self.decision_function(X)
-        scores -= scores.max(axis=1, keepdims=True)
-        scores -= np.log(np.exp(scores).sum(axis=1, keepdims=True))
-        return scores
+        return self._log_probabilities(*self._checked_features(X))
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """Class probabilities (N, K): softmax of the scores."""
-        return np.exp(self.predict_log_proba(X))
+        return np.exp(self._log_probabilities(*self._checked_features(X)))
+
+    def _log_probabilities(self, matrix: np.ndarray, params: list[np.ndarray]) -> np.ndarray:
+        scores = self._scores(matrix, params)
+        scores -= scores.max(axis=1, keepdims=True)
+        scores -= np.log(np.exp(scores).sum(axis=1, keepdims=True))
+        return scores
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """Share of rows, or of the rows' weights (N,), whose class is predicted right."""

@@ -163,7 +163,7 @@ def sample_weights(sample_weight: Any, N: int, dtype: Any) -> np.ndarray | None:
         row = int(weights.argmin())
         raise ValueError(f"Negative values in data passed to `sample_weight`: {low:g} at [{row}], expected at least 0")
     if high == 0.0:
-        raise ValueError("sample_weight is 0 in every row, expected a positive weight")
+        raise ValueError("sample_weight is zero in every row, expected a positive weight")
     if not 2.0**-40 < high < 2.0**40:
         weights = np.ldexp(weights.astype(np.float64), -math.frexp(high)[1])
     return writable_view(np.require(weights, dtype, ["C", "A"]))

@@ -227,6 +227,19 @@ def test_many_rows_are_predicted_in_parts(make, monkeypatch):
     np.testing.assert_array_equal(model.predict(X), expected)
 
 
+@both_backends
+@both
+def test_two_classes_have_one_score(make, backend):
+    """Of the second against the first, as everywhere in scikit-learn."""
+    y = np.array(["no", "yes"])[Y % 2]
+    model = make(backend=backend).fit(X, y)
+    scores = model.decision_function(X)
+    assert scores.shape == (N,)
+    np.testing.assert_array_equal(model.classes_[(scores > 0).astype(int)], model.predict(X))
+    odds = model.predict_log_proba(X)
+    np.testing.assert_allclose(scores, odds[:, 1] - odds[:, 0], rtol=0, atol=1e-14)
+
+
 def test_far_scores_do_not_overflow():
     model = linear(init=([[1e4, -1e4]], [0.0, 0.0]), step_size=0.0, max_iter=1).fit([[1.0], [-1.0]], [0, 1])
     np.testing.assert_array_equal(model.predict_proba([[1.0], [-1.0]]), [[1.0, 0.0], [0.0, 1.0]])

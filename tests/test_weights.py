@@ -176,7 +176,7 @@ BAD_WEIGHTS = [
     (ValueError, r"Negative values .*sample_weight.* -0.5 at \[7\]", np.where(np.arange(151) == 7, -0.5, 1)),
     (ValueError, r"sample_weight holds NaN at \[150\]", np.where(np.arange(151) == 150, np.nan, 1)),
     (ValueError, r"sample_weight holds infinity at \[0\]", np.where(np.arange(151) == 0, np.inf, 1)),
-    (ValueError, "sample_weight is 0 in every row", np.zeros(151)),
+    (ValueError, "sample_weight is zero in every row", np.zeros(151)),
     (TypeError, "sample_weight has dtype complex128", np.ones(151, complex)),
     (ValueError, "sample_weight holds objects", np.array(["heavy"] * 151, object)),
     (TypeError, "sample_weight has dtype <U5", np.array(["heavy"] * 151)),
