@@ -6,9 +6,12 @@ Duck-typed: scikit-learn is never imported from here, but where it is loaded its
 import inspect
 import sys
 import warnings
+from html import escape
 from typing import Any
 
 import numpy as np
+
+SHOWN = 120  # characters of a parameter's value in a notebook
 
 
 class NotFittedError(ValueError, AttributeError):
@@ -46,10 +49,28 @@ class ClassifierProtocol:
             setattr(self, name, value)
         return self
 
-    def __repr__(self) -> str:
+    def _changed_params(self) -> dict[str, Any]:
+        """Constructor arguments that are not their defaults."""
         defaults = {n: p.default for n, p in inspect.signature(type(self).__init__).parameters.items()}
-        changed = (f"{n}={v!r}" for n, v in self.get_params().items() if not _same(v, defaults[n]))
-        return f"{type(self).__name__}({', '.join(changed)})"
+        return {n: v for n, v in self.get_params().items() if not _same(v, defaults[n])}
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(f'{n}={v!r}' for n, v in self._changed_params().items())})"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: name, whether fitted, and all parameters, those that were changed in bold."""
+        state = "fitted" if self.__sklearn_is_fitted__() else "not fitted"
+        changed = self._changed_params()
+        rows = "".join(
+            f'<tr style="font-weight: {"bold" if name in changed else "normal"}">'
+            f'<td style="text-align: left">{escape(name)}</td>'
+            f'<td style="text-align: left; font-family: monospace">{escape(_shortened(repr(value)))}</td></tr>'
+            for name, value in self.get_params().items()
+        )
+        return (
+            f"<details open><summary><b>{escape(type(self).__name__)}</b> ({state})</summary>"
+            f"<table><tbody>{rows}</tbody></table></details>"
+        )
 
     def __sklearn_tags__(self) -> Any:
         from sklearn.utils import ClassifierTags, InputTags, Tags, TargetTags
@@ -103,6 +124,12 @@ def _listed(names: set[str]) -> str:
     """One a line, sorted, the first five of them."""
     lines = [f"- {name}\n" for name in sorted(names)]
     return "".join(lines[:5]) + "- ...\n" * (len(lines) > 5)
+
+
+def _shortened(text: str) -> str:
+    """On one line, its middle left out when it is long."""
+    text = " ".join(text.split())
+    return text if len(text) <= SHOWN else f"{text[: SHOWN // 2]} ... {text[-SHOWN // 2 :]}"
 
 
 def _same(a: Any, b: Any) -> bool:
