@@ -21,6 +21,7 @@ from .validation import (
     parameter_arrays,
     random_numbers,
     sample_weights,
+    sorted_classes,
     thread_count,
     training_weights,
     whole_number,
@@ -80,13 +81,116 @@ class _Classifier(ClassifierProtocol):
             Within half a second of Ctrl-C. The fitted attributes hold the state after the last whole step.
         """
         settings = self._checked_settings()
-        names, matrix = column_names(X), feature_matrix(X)
-        classes, labels = class_labels(y, matrix.shape[0])
-        if len(classes) < 2:
-            raise ValueError(f"y holds {len(classes)} class ({classes.tolist()[0]!r}), expected at least 2 classes")
-        D, K = matrix.shape[1], len(classes)
+        names = column_names(X)
+        descent, classes = self._checked_descent(
+            settings,
+            X,
+            y,
+            sample_weight,
+            continues=self.warm_start and self.__sklearn_is_fitted__(),
+            steps=1 if self.callback is not None else settings["max_iter"],
+        )
+        self._begin(descent, classes, names)
+        try:
+            descent.run(
+                settings["max_iter"],
+                _Watcher(self, descent, settings["max_iter"]),
+                slice_steps=1 if self.callback is not None else None,
+            )
+        finally:
+            self._take_over(descent)
+        self._check_divergence(descent)
+        self.converged_ = descent.status == CONVERGED
+        return self
+
+    def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> Any:
+        """Take one gradient step on the rows given, from the parameters as they are.
+
+        The first call on an estimator that is not fitted starts a model as fit does; later calls, and calls after fit,
+        go on. `loss_curve_` grows by one entry, the loss on these rows before the step, and `n_iter_` by one. max_iter,
+        tol, verbose and callback concern fit alone.
+
+        Parameters
+        ----------
+        X : array (N, D)
+            Finite numbers. The first call sets the model's dtype as fit does; later rows are converted to it.
+        y : array (N,)
+            Class labels, all of them among `classes`; not every class need be there.
+        classes : array (K,), optional
+            Every label that will come. Needed in the first call; the same ones or None later.
+        sample_weight : array (N,), optional
+            Weight of each row in this step's loss: finite, at least 0, not all 0.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError, TypeError
+            As of fit; classes is missing in the first call or differs later; y holds another label; class_weight is
+            "balanced", which rows that are still to come would have a part in.
+        FloatingPointError
+            The loss, or a parameter after the step, is NaN or infinite: the model keeps its parameters before the step.
+        KeyboardInterrupt
+            Within half a second of Ctrl-C. The model keeps its parameters before the step.
+        """
+        settings = self._checked_settings()
+        if isinstance(self.class_weight, str) and self.class_weight == "balanced":
+            raise ValueError(
+                "class_weight is 'balanced', expected a dict or None for partial_fit: it sees some rows only"
+            )
+        continues = self.__sklearn_is_fitted__()
+        if classes is None and not continues:
+            raise ValueError("classes is None, but classes must be passed on the first call to partial_fit")
+        known = self.classes_ if classes is None else sorted_classes(classes)
+        if continues:
+            if not np.array_equal(known, self.classes_):
+                raise ValueError(f"classes is {classes!r}, but the model was started with {self.classes_.tolist()}")
+            self._check_column_names(X, stacklevel=3)
+        names = column_names(X)
+        descent, _ = self._checked_descent(
+            settings,
+            X,
+            y,
+            sample_weight,
+            classes=known,
+            dtype=self.coefs_[0].dtype if continues else None,
+            continues=continues,
+            steps=1,
+        )
+        if not continues:
+            self._begin(descent, known, names)
+        before = self.n_iter_
+        try:
+            descent.run(1)
+        finally:
+            self._take_over(descent, before)
+        self._check_divergence(descent, before)
+        self.converged_ = False
+        return self
+
+    def _checked_descent(
+        self,
+        settings: dict[str, Any],
+        X: Any,
+        y: Any,
+        sample_weight: Any,
+        *,
+        classes: np.ndarray | None = None,
+        dtype: Any = None,
+        continues: bool,
+        steps: int,
+    ) -> tuple[Descent, np.ndarray]:
+        """Everything that training is given, checked: the descent about to start, and the classes.
+
+        classes: None for those in y. dtype: None for that of X. continues: from the fitted parameters.
+        """
+        owner, n_features = type(self).__name__, self.n_features_in_ if continues else None
+        matrix = feature_matrix(X, n_features=n_features, owner=owner, dtype=dtype)
+        classes, labels = class_labels(y, matrix.shape[0], classes)
         weights = training_weights(sample_weight, self.class_weight, classes, labels, matrix.dtype)
-        params = self._starting_parameters(D, K, matrix.dtype, classes)
+        params = self._starting_parameters(matrix.shape[1], matrix.dtype, classes, continues)
         descent = Descent(
             matrix,
             labels,
@@ -97,29 +201,28 @@ class _Classifier(ClassifierProtocol):
             tol=settings["tol"],
             n_threads=settings["n_threads"],
             backend=self.backend,
-            steps=1 if self.callback is not None else settings["max_iter"],
+            steps=steps,
         )
-        self.classes_, self.n_features_in_ = classes, D
+        return descent, classes
+
+    def _begin(self, descent: Descent, classes: np.ndarray, names: np.ndarray | None) -> None:
+        """Fitted attributes of a model whose descent is about to start."""
+        self.classes_, self.n_features_in_ = classes, descent.D
         if names is not None:
             self.feature_names_in_ = names
         elif hasattr(self, "feature_names_in_"):
             del self.feature_names_in_
         self.loss_curve_: list[float] = []
-        try:
-            descent.run(
-                settings["max_iter"],
-                _Watcher(self, descent, settings["max_iter"]),
-                slice_steps=1 if self.callback is not None else None,
-            )
-        finally:
-            self._take_over(descent)
+        self.n_iter_ = 0
+
+    def _check_divergence(self, descent: Descent, before: int = 0) -> None:
+        """FloatingPointError when a descent that began after some steps diverged."""
         if descent.status == DIVERGED:
             raise FloatingPointError(
-                f"the loss was no longer finite at step {descent.diverged_at}, with step_size={self.step_size!r}: "
-                f"the model keeps its parameters after {descent.n_steps} steps. Try a smaller step_size, or scale X"
+                f"the loss was no longer finite at step {before + descent.diverged_at}, with "
+                f"step_size={self.step_size!r}: the model keeps its parameters after {before + descent.n_steps} steps. "
+                "Try a smaller step_size, or scale X"
             )
-        self.converged_ = descent.status == CONVERGED
-        return self
 
     def _checked_settings(self) -> dict[str, Any]:
         """The constructor arguments that a fit needs, checked."""
@@ -144,11 +247,12 @@ class _Classifier(ClassifierProtocol):
         if self.backend not in BACKENDS:
             raise ValueError(f"backend is {self.backend!r}, expected one of {', '.join(map(repr, BACKENDS))}")
 
-    def _starting_parameters(self, D: int, K: int, dtype: Any, classes: np.ndarray) -> tuple[np.ndarray, ...]:
-        """Fitted ones (warm_start), explicit ones (init), or random weights and zero biases."""
+    def _starting_parameters(self, D: int, dtype: Any, classes: np.ndarray, continues: bool) -> tuple[np.ndarray, ...]:
+        """Fitted ones, explicit ones (init), or random weights and zero biases."""
+        K = len(classes)
         shapes = self._shapes(D, K)
         check_training_memory(D, shapes[0][1] if len(shapes) == 4 else 0, K)
-        if self.warm_start and hasattr(self, "coefs_"):
+        if continues:
             if not np.array_equal(self.classes_, classes):
                 raise ValueError(f"y holds classes {classes!r}, but warm_start continues from {self.classes_!r}")
             fitted = [a for pair in zip(self.coefs_, self.intercepts_, strict=True) for a in pair]
@@ -173,15 +277,15 @@ class _Classifier(ClassifierProtocol):
     def _shapes(self, D: int, K: int) -> tuple[tuple[int, ...], ...]:
         raise NotImplementedError
 
-    def _take_over(self, descent: Descent) -> None:
-        """The state of a descent as fitted attributes."""
+    def _take_over(self, descent: Descent, before: int = 0) -> None:
+        """The state of a descent, which began after some steps, as fitted attributes."""
         params = descent.params
         self.coefs_ = list(params[0::2])
         self.intercepts_ = list(params[1::2])
         # what is new, and not the whole curve: a callback comes here after every step
-        self.loss_curve_[descent.n_steps :] = descent.losses[len(self.loss_curve_) :].tolist()
+        self.loss_curve_[before + descent.n_steps :] = descent.losses[len(self.loss_curve_) - before :].tolist()
         self.loss_ = self.loss_curve_[-1] if self.loss_curve_ else math.nan
-        self.n_iter_ = descent.n_steps
+        self.n_iter_ = before + descent.n_steps
 
     # ---------------------------------------------------------------------------------------------- predict
 

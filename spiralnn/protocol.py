@@ -85,15 +85,16 @@ class ClassifierProtocol:
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "coefs_")
 
-    def _check_column_names(self, X: Any) -> None:
+    def _check_column_names(self, X: Any, *, stacklevel: int = 4) -> None:
         """The same column names as in fit, in the same order; scikit-learn's messages, and its warning for none."""
         names, known, owner = column_names(X), getattr(self, "feature_names_in_", None), type(self).__name__
         if names is None:
             if known is not None:
                 text = f"X does not have valid feature names, but {owner} was fitted with feature names"
-                warnings.warn(text, stacklevel=4)
+                warnings.warn(text, stacklevel=stacklevel)
         elif known is None:
-            warnings.warn(f"X has feature names, but {owner} was fitted without feature names", stacklevel=4)
+            text = f"X has feature names, but {owner} was fitted without feature names"
+            warnings.warn(text, stacklevel=stacklevel)
         elif not np.array_equal(names, known):
             message = "The feature names should match those that were passed during fit.\n"
             unseen, missing = set(names) - set(known), set(known) - set(names)

@@ -17,17 +17,21 @@ CHECKED_ROWS = 1 << 16  # rows looked at together, so that checking needs a mega
 
 
 def feature_matrix(
-    X: Any, *, n_features: int | None = None, owner: str = "the model", finite: bool = True
+    X: Any, *, n_features: int | None = None, owner: str = "the model", dtype: Any = None, finite: bool = True
 ) -> np.ndarray:
     """X as a C-contiguous, finite float array (N, D): float32 stays, every other real dtype becomes float64.
 
     The caller's array itself when it is that already, read-only or not: nothing here or below writes to it.
-    n_features: what D must be, of whom (owner). finite=False leaves the values to the caller to check.
+    n_features: what D must be, of whom (owner). dtype: float32 or float64 whatever X has. finite=False leaves the
+    values to the caller to check.
     """
     if type(X) is np.ndarray and (X.dtype is _FLOAT64 or X.dtype is _FLOAT32) and X.ndim == 2 and X.flags.carray:
         array = X  # nothing to convert: a call on few rows is made of such questions
     else:
         array = _as_float_matrix(X)
+    if dtype is not None and array.dtype != dtype:
+        with np.errstate(over="ignore"):  # what overflows is infinite and refused
+            array = array.astype(dtype)
     N, D = array.shape
     if N == 0:
         raise ValueError(f"Found array with 0 sample(s) (shape={array.shape}): X needs a minimum of 1 is required")
@@ -317,34 +321,66 @@ def label_column(y: Any, N: int, *, stacklevel: int = 3) -> np.ndarray:
     return labels
 
 
-def class_labels(y: Any, N: int) -> tuple[np.ndarray, np.ndarray]:
+def class_labels(y: Any, N: int, known: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
     """(classes, packed labels): the sorted distinct labels, and each row's place among them for the kernels.
 
-    Integers that are 0, ..., K - 1 already are read where they lie; any others cost one byte a row (K <= 256).
+    known: the sorted classes that labels must be of; y need not hold each of them. Integers that are 0, ..., K - 1
+    already are read where they lie; any others cost one byte a row (K <= 256).
     """
-    labels = label_column(y, N, stacklevel=4)
+    classes, places = _distinct_labels("y", label_column(y, N, stacklevel=5))
+    if known is None:
+        _check_two("y", classes)
+        return classes, places
+    place = {label: k for k, label in enumerate(known.tolist())}
+    for label in classes.tolist():
+        if label not in place:
+            raise ValueError(f"y holds label {label!r}, which is not among the classes {known.tolist()}")
+    table = np.array([place[label] for label in classes.tolist()], _place_kind(len(known)))
+    return known, table[places]
+
+
+def sorted_classes(classes: Any) -> np.ndarray:
+    """The distinct labels in classes, sorted, at least two."""
+    labels = as_array("classes", classes)
+    if labels.ndim != 1 or not labels.size:
+        raise ValueError(f"classes has shape {labels.shape}, expected (K,): every label that will come")
+    distinct, _ = _distinct_labels("classes", labels)
+    _check_two("classes", distinct)
+    return distinct
+
+
+def _check_two(name: str, classes: np.ndarray) -> None:
+    if len(classes) < 2:
+        raise ValueError(f"{name} holds {len(classes)} class ({classes.tolist()[0]!r}), expected at least 2 classes")
+
+
+def _place_kind(K: int) -> Any:
+    return np.uint8 if K <= 256 else np.uint32
+
+
+def _distinct_labels(name: str, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """As of class_labels, of labels (N,) of whatever kind."""
     if labels.dtype.kind == "c":
-        raise ValueError(f"Complex data not supported: y has dtype {labels.dtype}")
+        raise ValueError(f"Complex data not supported: {name} has dtype {labels.dtype}")
     if labels.dtype.kind == "f":
-        check_finite("y", labels)
+        check_finite(name, labels)
         if (labels != np.floor(labels)).any():
-            raise ValueError("Unknown label type: continuous. y holds fractions, expected class labels")
+            raise ValueError(f"Unknown label type: continuous. {name} holds fractions, expected class labels")
     if labels.dtype.kind in "iu":
         low, high = int(labels.min()), int(labels.max())
         if low == 0 and high < CHECKED_ROWS:
             seen = np.zeros(high + 1, bool)
-            for start in range(0, N, CHECKED_ROWS):
+            for start in range(0, len(labels), CHECKED_ROWS):
                 seen[labels[start : start + CHECKED_ROWS]] = True
             if seen.all():
                 return np.arange(high + 1, dtype=labels.dtype), packed_labels(labels, high + 1)
     try:
         classes, places = np.unique(labels, return_inverse=True)
     except TypeError as error:
-        raise TypeError(f"y holds labels that cannot be sorted, expected labels of one kind ({error})") from None
+        raise TypeError(f"{name} holds labels that cannot be sorted, expected labels of one kind ({error})") from None
     if labels.dtype.kind == "O" and not all(isinstance(c, type(classes[0])) for c in classes):
-        raise TypeError("y holds labels of different kinds, expected labels of one kind")
-    kind = np.uint8 if len(classes) <= 256 else np.uint32
-    return classes, places.reshape(-1).astype(kind)
+        raise TypeError(f"{name} holds labels of different kinds, expected labels of one kind")
+    return classes, places.reshape(-1).astype(_place_kind(len(classes)))
 
 
 def _data_conversion_warning() -> type[Warning]:

@@ -397,7 +397,7 @@ def test_warm_start_refuses_another_problem(make):
     state = state_of(model)
     with pytest.raises(ValueError, match=r"y holds classes .*, but warm_start continues from array\(\[0, 1, 2\]\)"):
         model.fit(X, Y + 1)
-    with pytest.raises(ValueError, match=r"the fitted model: W has shape \(2, \d\), expected \(3, \d\)"):
+    with pytest.raises(ValueError, match="X has 3 features, but [A-Za-z]+ is expecting 2 features as input"):
         model.fit(np.ones((N, 3)), Y)
     if make is network:
         with pytest.raises(ValueError, match=r"the fitted model: W has shape \(2, 5\), expected \(2, 6\)"):
