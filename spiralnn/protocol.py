@@ -85,6 +85,35 @@ class ClassifierProtocol:
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "coefs_")
 
+    def get_metadata_routing(self) -> Any:
+        """For scikit-learn's metadata routing: whether sample_weight goes to fit, partial_fit and score."""
+        if hasattr(self, "_metadata_request"):
+            return self._metadata_request
+        from sklearn.utils.metadata_routing import MetadataRequest
+
+        routing = MetadataRequest(owner=type(self).__name__)
+        for method in (routing.fit, routing.partial_fit, routing.score):
+            method.add_request(param="sample_weight", alias=None)
+        return routing
+
+    def set_fit_request(self, *, sample_weight: bool | str | None) -> Any:
+        """Whether fit takes sample_weight in scikit-learn's metadata routing; a string: under that name."""
+        return self._set_request("fit", sample_weight)
+
+    def set_partial_fit_request(self, *, sample_weight: bool | str | None) -> Any:
+        """Whether partial_fit takes sample_weight in scikit-learn's metadata routing; a string: under that name."""
+        return self._set_request("partial_fit", sample_weight)
+
+    def set_score_request(self, *, sample_weight: bool | str | None) -> Any:
+        """Whether score takes sample_weight in scikit-learn's metadata routing; a string: under that name."""
+        return self._set_request("score", sample_weight)
+
+    def _set_request(self, method: str, request: bool | str | None) -> Any:
+        routing = self.get_metadata_routing()
+        getattr(routing, method).add_request(param="sample_weight", alias=request)
+        self._metadata_request = routing  # under scikit-learn's name for it, which its clone copies
+        return self
+
     def _check_column_names(self, X: Any, *, stacklevel: int = 4) -> None:
         """The same column names as in fit, in the same order; scikit-learn's messages, and its warning for none."""
         names, known, owner = column_names(X), getattr(self, "feature_names_in_", None), type(self).__name__
