@@ -17,6 +17,7 @@ from .validation import (
     class_labels,
     feature_matrix,
     finite_number,
+    kernel_array,
     label_column,
     parameter_arrays,
     random_numbers,
@@ -302,7 +303,7 @@ class _Classifier(ClassifierProtocol):
         # computed in the model's own dtype, so that a float64 model does not lose digits to float32 rows
         if matrix.dtype != params[0].dtype:
             matrix = matrix.astype(np.result_type(params[0], matrix), copy=False)
-        return matrix, [np.ascontiguousarray(p, matrix.dtype) for p in params]
+        return matrix, [kernel_array(p, matrix.dtype) for p in params]
 
     def _scores(self, matrix: np.ndarray, params: list[np.ndarray]) -> np.ndarray:
         self._check_backend()

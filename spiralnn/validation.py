@@ -50,9 +50,6 @@ _FLOAT32, _FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
 def _as_float_matrix(X: Any) -> np.ndarray:
     if hasattr(X, "toarray") and hasattr(X, "nnz"):
         raise TypeError("X is a sparse matrix; expected a dense array: X.toarray() makes one, if memory allows")
-    masked = sys.modules.get("numpy.ma")  # not imported for the question: who has masked arrays has the module
-    if masked is not None and isinstance(X, masked.MaskedArray) and masked.is_masked(X):
-        raise ValueError("X holds masked values; expected an array without missing values")
     array = as_array("X", X)
     if array.dtype.kind == "c":
         raise ValueError(f"Complex data not supported: X has dtype {array.dtype}, expected real numbers")
@@ -71,18 +68,31 @@ def _as_float_matrix(X: Any) -> np.ndarray:
     target = np.float32 if array.dtype.newbyteorder("=") == np.float32 else np.float64
     try:
         with np.errstate(over="ignore"):  # what overflows is infinite and refused
-            return writable_view(np.require(array, target, ["C", "A"]))
+            return kernel_array(array, target)
     except (MemoryError, ValueError) as error:  # ValueError: more numbers than an index can count
         kind = np.dtype(target).name
         raise MemoryError(f"X of shape {array.shape} needs a contiguous copy in {kind}: {error}") from None
 
 
 def as_array(name: str, value: Any) -> np.ndarray:
-    """value as an array; ValueError with its name when its rows differ in length."""
+    """value as an array; ValueError with its name when values are masked or its rows differ in length."""
+    masked = sys.modules.get("numpy.ma")  # not imported for the question: who has masked arrays has the module
+    if masked is not None and isinstance(value, masked.MaskedArray) and masked.is_masked(value):
+        raise ValueError(f"{name} holds masked values; expected an array without missing values")
     try:
         return np.asarray(value)
     except ValueError as error:
         raise ValueError(f"{name} is ragged, expected an array ({error})") from None
+
+
+def kernel_array(array: Any, dtype: Any) -> np.ndarray:
+    """The one form in which kernels take floats: C-contiguous, aligned, native, not marked read-only; itself if so.
+
+    To Numba every other form is another type, and another compilation.
+    """
+    if type(array) is np.ndarray and array.dtype == dtype and array.flags.carray:
+        return array
+    return writable_view(np.require(np.asarray(array), dtype, ["C", "A"]))
 
 
 def writable_view(array: np.ndarray) -> np.ndarray:
@@ -362,10 +372,13 @@ def _distinct_labels(name: str, labels: np.ndarray) -> tuple[np.ndarray, np.ndar
     """As of class_labels, of labels (N,) of whatever kind."""
     if labels.dtype.kind == "c":
         raise ValueError(f"Complex data not supported: {name} has dtype {labels.dtype}")
-    if labels.dtype.kind == "f":
-        check_finite(name, labels)
-        if (labels != np.floor(labels)).any():
-            raise ValueError(f"Unknown label type: continuous. {name} holds fractions, expected class labels")
+    _check_present(name, labels)
+    if labels.dtype.kind == "f" and (labels != np.floor(labels)).any():
+        raise ValueError(f"Unknown label type: continuous. {name} holds fractions, expected class labels")
+    if labels.dtype.kind == "f" and np.abs(labels).max() >= 2**53:  # as NumPy reads a list of such integers
+        raise ValueError(
+            f"{name} holds whole numbers from 2**53 on as floats, which merges neighbours: expected integers"
+        )
     if labels.dtype.kind in "iu":
         low, high = int(labels.min()), int(labels.max())
         if low == 0 and high < CHECKED_ROWS:
@@ -376,11 +389,34 @@ def _distinct_labels(name: str, labels: np.ndarray) -> tuple[np.ndarray, np.ndar
                 return np.arange(high + 1, dtype=labels.dtype), packed_labels(labels, high + 1)
     try:
         classes, places = np.unique(labels, return_inverse=True)
-    except TypeError as error:
+    except (TypeError, ValueError) as error:  # ValueError: labels that are arrays
         raise TypeError(f"{name} holds labels that cannot be sorted, expected labels of one kind ({error})") from None
     if labels.dtype.kind == "O" and not all(isinstance(c, type(classes[0])) for c in classes):
         raise TypeError(f"{name} holds labels of different kinds, expected labels of one kind")
     return classes, places.reshape(-1).astype(_place_kind(len(classes)))
+
+
+def _check_present(name: str, labels: np.ndarray) -> None:
+    """ValueError that says where the first missing label stands: NaN, infinity, NaT, None or pandas.NA."""
+    if labels.dtype.kind == "f":
+        check_finite(name, labels)
+    elif labels.dtype.kind in "mM" and np.isnat(labels).any():
+        raise ValueError(f"{name} holds NaT at [{np.isnat(labels).argmax()}], expected class labels")
+    elif labels.dtype.kind == "O":
+        for i, label in enumerate(labels):
+            if _is_missing(label):
+                raise ValueError(f"{name} holds {label!r} at [{i}], expected class labels")
+
+
+def _is_missing(label: Any) -> bool:
+    if label is None:
+        return True
+    try:
+        return bool(label != label)  # NaN and NaT
+    except TypeError:  # pandas.NA
+        return True
+    except ValueError:  # an array, which sorting will refuse
+        return False
 
 
 def _data_conversion_warning() -> type[Warning]:
