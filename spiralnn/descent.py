@@ -17,7 +17,7 @@ from .kernels import linear, reference, two_layer
 from .kernels.barrier import meet, signal, sync_size
 from .kernels.simd import ENTRY
 from .kernels.tile import aligned
-from .kernels.tree import add_row, clear_row, descend, sum_of_squares
+from .kernels.tree import add_row, clear_row, descend, sum_of_squares, watch
 from .schedule import Plan, plan, run_threads, threads_for
 
 SLICE_SECONDS = 0.1
@@ -84,6 +84,7 @@ def _make_advance(name: str, pack: Any, tile: Any) -> Any:
             descend(theta, now, then, sums, gradient, middle, high, 1.0 / total, 0.0, step_size)
             if thread == 0:
                 loss = sums[0, P] / total + 0.5 * reg * sum_of_squares(theta, now, shape.n_weights)
+                loss += watch(theta, now, shape.n_weights, P)  # a unit with an infinite bias may never be active
                 losses[step - first] = loss
                 if not np.isfinite(loss):
                     status[1] = DIVERGED
@@ -340,7 +341,8 @@ class Descent:
         self._losses[self.n_steps : n_steps] = losses[:done]
         finite = bool(np.isfinite(self._theta[n_steps % 3]).all())
         if status == DIVERGED or not finite:
-            # losses up to step n_steps - 1 are finite; so are the parameters that the last of them came from
+            # losses up to step n_steps - 1 are finite; so are the parameters that the last of them came from. The
+            # parameters after it are not, or give a loss that is not: either ends the descent at step n_steps
             self.status = DIVERGED
             self.diverged_at = n_steps
             n_steps = max(n_steps - 1, 0)
@@ -359,11 +361,11 @@ class Descent:
             for i in range(steps):
                 loss = kernel(self.X, self._labels, *params, self.reg, *gradients, self.sample_weight)
                 losses[i] = loss
-                if not np.isfinite(loss):
+                if not (np.isfinite(loss) and all(np.isfinite(p).all() for p in params)):
                     status = DIVERGED
                     break
                 for p, dp in zip(params, gradients, strict=True):
-                    p += -self.step_size * dp  # perform a parameter update
+                    p += -np.float64(self.step_size) * dp  # perform a parameter update, rounded once
                 self._theta[(n_steps + 1) % 3] = flatten(params, self._layout)
                 n_steps += 1
                 self._best[1] = 0.0 if loss < self._best[0] - (self.tol or 0.0) else self._best[1] + 1.0

@@ -76,8 +76,8 @@ class _Classifier(ClassifierProtocol):
             A constructor argument, X, y or sample_weight is not what it must be; before any kernel runs and any fitted
             state changes.
         FloatingPointError
-            The loss became NaN or infinite; the message names the step. The fitted attributes then hold the last
-            parameters with a finite loss.
+            The loss or a parameter became NaN or infinite; the message names the step. The fitted attributes then hold
+            the last finite parameters with a finite loss.
         KeyboardInterrupt
             Within half a second of Ctrl-C. The fitted attributes hold the state after the last whole step.
         """
@@ -220,7 +220,7 @@ class _Classifier(ClassifierProtocol):
         """FloatingPointError when a descent that began after some steps diverged."""
         if descent.status == DIVERGED:
             raise FloatingPointError(
-                f"the loss was no longer finite at step {before + descent.diverged_at}, with "
+                f"the loss or a parameter was no longer finite at step {before + descent.diverged_at}, with "
                 f"step_size={self.step_size!r}: the model keeps its parameters after {before + descent.n_steps} steps. "
                 "Try a smaller step_size, or scale X"
             )

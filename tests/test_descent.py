@@ -381,6 +381,32 @@ def test_parameters_are_finite_after_a_run_of_few_steps(steps, dtype):
     assert descent.status == DIVERGED or dtype == np.float64
 
 
+@pytest.mark.parametrize("slice_steps", [None, 1])
+@pytest.mark.parametrize("n_threads", [1, 2] if JIT else [1])
+@pytest.mark.parametrize(("dtype", "step_size"), [(np.float64, 1e300), (np.float32, 1e30)])
+@pytest.mark.parametrize("D", [2, 5])  # few inputs and general
+@backends
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_an_infinite_parameter_ends_the_descent_at_its_step(backend, D, dtype, step_size, n_threads, slice_steps,
+                                                            monkeypatch):  # fmt: skip
+    # the first step sends the bias of the only hidden unit to -infinity: it is never active again, and the loss of
+    # the biases that are left is finite ever after
+    monkeypatch.setattr(schedule, "THREAD_FLOPS", 1e-9)
+    monkeypatch.setattr(schedule, "SPLIT_BYTES", 1)
+    monkeypatch.setattr(schedule, "START_FLOPS", 1e-9)
+    monkeypatch.setattr(descent_module, "SHORT_STEP", -1.0)
+    X, y = np.zeros((60, D), dtype), np.arange(60) % 3 // 2
+    params = np.zeros((D, 1)), np.array([1e-30]), np.array([[-1e10, 1e10]]), np.zeros(2)
+    params = tuple(p.astype(dtype) for p in params)
+    options = {"step_size": step_size, "reg": 0.0, "backend": backend, "n_threads": n_threads}
+    descent = Descent(X, label_view(y, 60, 2), params, **options)
+    assert descent.n_threads == (n_threads if backend == "fused" else 1)
+    descent.run(20, slice_steps=slice_steps)
+    assert (descent.status, descent.diverged_at, descent.n_steps) == (DIVERGED, 1, 0)
+    for kept, p in zip(descent.params, params, strict=True):
+        np.testing.assert_array_equal(kept, p)
+
+
 @backends
 def test_convergence(backend):
     X, y, params, _ = published_problem()
