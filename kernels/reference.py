@@ -62,7 +62,7 @@ def linear_loss_gradients(X, y, W, b, reg, dW, db, sample_weight=None):
     loss = softmax_cross_entropy(scores, y, dscores, sample_weight)
     linear_backward(X, dscores, dW, db)
     dW += reg * W  # regularization gradient
-    return loss + 0.5 * reg * _sum_of_squares(W)
+    return loss + _penalty(reg, W)
 
 
 def two_layer_loss_gradients(X, y, W, b, W2, b2, reg, dW, db, dW2, db2, sample_weight=None):
@@ -77,7 +77,7 @@ def two_layer_loss_gradients(X, y, W, b, W2, b2, reg, dW, db, dW2, db2, sample_w
     _backward_hidden(X, hidden_layer, W2, dscores, dW, db)
     dW2 += reg * W2
     dW += reg * W
-    return loss + 0.5 * reg * (_sum_of_squares(W) + _sum_of_squares(W2))
+    return loss + _penalty(reg, W, W2)
 
 
 def _backward_hidden(X, hidden_layer, W2, dscores, dW, db):
@@ -87,5 +87,7 @@ def _backward_hidden(X, hidden_layer, W2, dscores, dW, db):
     np.sum(dhidden, axis=0, out=db)
 
 
-def _sum_of_squares(W):
-    return float(np.sum(np.square(W, dtype=np.float64)))
+def _penalty(reg, *weights):
+    if reg == 0:
+        return 0.0  # also where squares overflow
+    return 0.5 * reg * sum(float(np.sum(np.square(W, dtype=np.float64))) for W in weights)

@@ -83,8 +83,10 @@ def _make_advance(name: str, pack: Any, tile: Any) -> Any:
             descend(theta, now, then, sums, gradient, low, middle, 1.0 / total, reg, step_size)
             descend(theta, now, then, sums, gradient, middle, high, 1.0 / total, 0.0, step_size)
             if thread == 0:
-                loss = sums[0, P] / total + 0.5 * reg * sum_of_squares(theta, now, shape.n_weights)
-                loss += watch(theta, now, shape.n_weights, P)  # a unit with an infinite bias may never be active
+                # parameters without L2 term: a unit with an infinite bias, say, may never be active
+                loss = sums[0, P] / total + watch(theta, now, shape.n_weights if reg > 0.0 else 0, P)
+                if reg > 0.0:  # squares may overflow, and 0 times infinity is no loss
+                    loss += 0.5 * reg * sum_of_squares(theta, now, shape.n_weights)
                 losses[step - first] = loss
                 if not np.isfinite(loss):
                     status[1] = DIVERGED

@@ -103,8 +103,21 @@ def test_is_the_objective_of_an_optimiser(shape):
 
 
 def test_overflowing_scores_give_a_loss_that_is_not_finite():
-    loss, _ = loss_and_gradients(np.full((2, 2), 1e200), [0, 1], (np.full((2, 2), 1e200), np.zeros(2)))
+    W = np.array([[1e200, -1e200]] * 2)
+    loss, _ = loss_and_gradients(np.full((2, 2), 1e200), [0, 1], (W, np.zeros(2)))
     assert not np.isfinite(loss)
+
+
+@pytest.mark.parametrize("shape", [Shape(40, 3, 0, 4), Shape(40, 2, 5, 3), Shape(40, 6, 5, 4)], ids=str)
+def test_weights_whose_squares_overflow_count_only_with_an_l2_term(shape):
+    X, y, (W, *rest) = problem(shape)
+    loss, gradients = loss_and_gradients(X, y, (W, *rest))
+    scaled = loss_and_gradients(X * 2.0**-600, y, (W * 2.0**600, *rest))
+    assert scaled[0] == loss
+    assert_same_bits((loss, scaled[1][1:]), (loss, gradients[1:]))
+    np.testing.assert_array_equal(scaled[1][0], gradients[0] * 2.0**-600)
+    assert of_reference(X * 2.0**-600, y, (W * 2.0**600, *rest), 0)[0] == pytest.approx(loss, rel=1e-13)
+    assert loss_and_gradients(X * 2.0**-600, y, (W * 2.0**600, *rest), reg=0.1)[0] == np.inf
 
 
 # --------------------------------------------------------------------------------------------------- out
