@@ -50,6 +50,7 @@ from .tile import (
     pitch,
     put_best,
     put_rows,
+    watch_scores,
 )
 
 CLASSES = 4  # classes at a time: most problems have few, and padding them to 8 would double the work
@@ -208,12 +209,15 @@ def _packed(W, b, memory, T):
 
 
 @traced
-def _scores(X, start, stop, tile_rows, W, b, memory, scores):
+def _scores(X, start, stop, tile_rows, W, b, memory, scores) -> float:
     w, bias, x, s = _packed(W, b, memory, tile_rows)
+    watch = var(zeros(x))
     for row in span(start, stop, tile_rows):
         rows = minimum(tile_rows, stop - row)
         _forward(X, row, rows, w, bias, x, s)
+        watch_scores(s, W.shape[1], rows, watch)
         put_rows(s, row, rows, scores)
+    return sum_lanes(watch)
 
 
 @traced
@@ -223,7 +227,7 @@ def _predict(X, start, stop, tile_rows, W, b, memory, best) -> float:
     for row in span(start, stop, tile_rows):
         rows = minimum(tile_rows, stop - row)
         _forward(X, row, rows, w, bias, x, s, watch)
-        put_best(s, W.shape[1], row, rows, best)
+        put_best(s, W.shape[1], row, rows, best, watch)
     return sum_lanes(watch)
 
 
@@ -246,13 +250,13 @@ def _backward(X, dscores, start, stop, tile_rows, memory, sums, chunk):
 
 @njit(**ENTRY)
 def scores_rows(X, start, stop, tile_rows, W, b, memory, scores):
-    """Rows [start, stop) of scores (N, K). Twin: reference.linear_scores."""
-    _scores(X, start, stop, tile_rows, W, b, memory, scores)
+    """Rows [start, stop) of scores (N, K); returns 0, or NaN if one is not finite. Twin: reference.linear_scores."""
+    return _scores(X, start, stop, tile_rows, W, b, memory, scores)
 
 
 @njit(**ENTRY)
 def predict_rows(X, start, stop, tile_rows, W, b, memory, best):
-    """Rows [start, stop) of best (N,), the class of the largest score; returns 0, or NaN where X is not finite."""
+    """Rows [start, stop) of best (N,), the class of the largest score; returns 0, or NaN if X or a score is not."""
     return _predict(X, start, stop, tile_rows, W, b, memory, best)
 
 

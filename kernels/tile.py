@@ -200,15 +200,24 @@ def put_rows(s, start, rows, out, factor=1.0):
             put(out, start + t, k, get(s, k, t) * factor)
 
 
-def put_best(s, K, start, rows, out):
-    """out[start + t] = the first class k with the largest s[k, t]."""
+def watch_scores(s, K, rows, watch):
+    """watch: a vector that becomes NaN if a score of s (K, T) is not finite."""
+    for t in span(0, rows, lanes(s)):
+        for k in span(0, K):
+            watch += load(s, k, t) * 0.0
+
+
+def put_best(s, K, start, rows, out, watch):
+    """out[start + t] = the first class k with the largest s[k, t]. watch: as in watch_scores."""
     L = lanes(s)
     whole = rows // L * L
     for t in span(0, rows, L):
         top, best, number = var(load(s, 0, t)), var(zeros(s)), var(zeros(s))
+        watch += top.value * 0.0
         for k in span(1, K):
             number += 1.0
             value = load(s, k, t)
+            watch += value * 0.0
             better = value > top.value
             top.set(where(better, value, top.value))
             best.set(where(better, number.value, best.value))

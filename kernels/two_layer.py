@@ -63,6 +63,7 @@ from .tile import (
     prefetch_rows,
     put_best,
     put_rows,
+    watch_scores,
 )
 
 
@@ -256,12 +257,15 @@ def _packed(W, b, W2, b2, memory, T, keep):
 
 
 @traced
-def _scores(X, start, stop, tile_rows, W, b, W2, b2, memory, scores):
+def _scores(X, start, stop, tile_rows, W, b, W2, b2, memory, scores) -> float:
     w, bias, v, bias2, x, s, z = _packed(W, b, W2, b2, memory, tile_rows, keep=False)
+    watch = var(zeros(x))
     for row in span(start, stop, tile_rows):
         rows = minimum(tile_rows, stop - row)
         _forward(X, row, rows, w, bias, v, bias2, W.shape[1], W2.shape[1], x, s, z, keep=False)
+        watch_scores(s, W2.shape[1], rows, watch)
         put_rows(s, row, rows, scores)
+    return sum_lanes(watch)
 
 
 @traced
@@ -271,7 +275,7 @@ def _predict(X, start, stop, tile_rows, W, b, W2, b2, memory, best) -> float:
     for row in span(start, stop, tile_rows):
         rows = minimum(tile_rows, stop - row)
         _forward(X, row, rows, w, bias, v, bias2, W.shape[1], W2.shape[1], x, s, z, keep=False, watch=watch)
-        put_best(s, W2.shape[1], row, rows, best)
+        put_best(s, W2.shape[1], row, rows, best, watch)
     return sum_lanes(watch)
 
 
@@ -293,13 +297,13 @@ def _backward_alone(X, dscores, start, stop, tile_rows, W, b, W2, b2, memory, su
 
 @njit(**ENTRY)
 def scores_rows(X, start, stop, tile_rows, W, b, W2, b2, memory, scores):
-    """Rows [start, stop) of scores (N, K). Twin: reference.two_layer_scores."""
-    _scores(X, start, stop, tile_rows, W, b, W2, b2, memory, scores)
+    """Rows [start, stop) of scores (N, K); returns 0, or NaN if one is not finite. Twin: reference.two_layer_scores."""
+    return _scores(X, start, stop, tile_rows, W, b, W2, b2, memory, scores)
 
 
 @njit(**ENTRY)
 def predict_rows(X, start, stop, tile_rows, W, b, W2, b2, memory, best):
-    """Rows [start, stop) of best (N,), the class of the largest score; returns 0, or NaN where X is not finite."""
+    """Rows [start, stop) of best (N,), the class of the largest score; returns 0, or NaN if X or a score is not."""
     return _predict(X, start, stop, tile_rows, W, b, W2, b2, memory, best)
 
 
@@ -454,12 +458,12 @@ def few_inputs(D, C):
                 for d in range(D):
                     watch += load(x, d, t) * 0.0
             scores(x, w, bias, v, bias2, H, s, rows)
-            put_best(s, C + 1, row, rows, best)  # the origin's score is 0, and stays it
+            put_best(s, C + 1, row, rows, best, watch)  # the origin's score is 0, and stays it
         return sum_lanes(watch)
 
     @njit(**ENTRY)
     def predict_rows(X, start, stop, tile_rows, W, b, W2, b2, memory, best):
-        """Rows [start, stop) of best (N,), the class of the largest score; returns 0, or NaN where X is not finite."""
+        """Rows [start, stop) of best (N,), the class of the largest score; returns 0, or NaN if X or a score is not."""
         return predict(X, start, stop, tile_rows, W, b, W2, b2, memory, best)
 
     return shapes, workspace, pack, tile, predict_rows

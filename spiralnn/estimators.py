@@ -305,26 +305,36 @@ class _Classifier(ClassifierProtocol):
             matrix = matrix.astype(np.result_type(params[0], matrix), copy=False)
         return matrix, [kernel_array(p, matrix.dtype) for p in params]
 
-    def _scores(self, matrix: np.ndarray, params: list[np.ndarray]) -> np.ndarray:
+    def _scores(self, matrix: np.ndarray, params: list[np.ndarray], first_row: int = 0) -> np.ndarray:
+        """Scores of all rows; FloatingPointError when one is not finite. first_row: the number of matrix[0]."""
         self._check_backend()
         scores = np.empty((matrix.shape[0], len(self.classes_)), matrix.dtype)
         if self.backend == "reference":
-            (reference.linear_scores if len(params) == 2 else reference.two_layer_scores)(matrix, *params, scores)
+            with np.errstate(over="ignore", invalid="ignore"):
+                (reference.linear_scores if len(params) == 2 else reference.two_layer_scores)(matrix, *params, scores)
+            finite = bool(np.isfinite(scores).all())
         else:
             kernel: Any = fused.linear_scores if len(params) == 2 else fused.two_layer_scores
-            kernel(matrix, *params, scores, n_threads=thread_count(self.n_threads))
+            finite = kernel(matrix, *params, scores, n_threads=thread_count(self.n_threads))
+        if not finite:
+            row = int(np.isfinite(scores).all(axis=1).argmin())
+            raise FloatingPointError(
+                f"scores of row {first_row + row} are not finite: its values times the fitted weights are beyond "
+                f"{matrix.dtype}. Scale X as in fit"
+            )
         return scores
 
     def decision_function(self, X: Any) -> np.ndarray:
-        """Class scores (N, K), before softmax, in the order of `classes_`.
+        """Class scores (N, K), before softmax, in the order of `classes_`. FloatingPointError when they overflow.
 
         Two classes: as everywhere in scikit-learn, the score of the second less that of the first, (N,).
         """
         scores = self._scores(*self._checked_features(X))
-        return scores[:, 1] - scores[:, 0] if len(self.classes_) == 2 else scores
+        with np.errstate(over="ignore"):  # infinite where no number is as large, with the right sign
+            return scores[:, 1] - scores[:, 0] if len(self.classes_) == 2 else scores
 
     def predict(self, X: Any) -> np.ndarray:
-        """The class of the largest score of each row, from `classes_`; shape (N,)."""
+        """The class of the largest score of each row, from `classes_`; shape (N,). FloatingPointError: see there."""
         self._check_backend()
         return self._best_classes(*self._checked_features(X, finite=self.backend != "fused"))
 
@@ -332,25 +342,26 @@ class _Classifier(ClassifierProtocol):
         """As of predict. The fused kernel finds out on its way whether the rows are finite."""
         best = np.empty(len(matrix), np.intp)
         if self.backend == "fused":
-            if not fused.predict(matrix, params, best, n_threads=thread_count(self.n_threads)):
-                check_finite("X", matrix)
-        else:
-            for start in range(0, len(best), PREDICT_ROWS):  # scores of all rows at once would need N x K numbers
-                rows = slice(start, start + PREDICT_ROWS)
-                best[rows] = self._scores(matrix[rows], params).argmax(axis=1)
+            if fused.predict(matrix, params, best, n_threads=thread_count(self.n_threads)):
+                return self.classes_[best]
+            check_finite("X", matrix)  # X or the scores: if these, the following says which, or has a way around it
+        for start in range(0, len(best), PREDICT_ROWS):  # scores of all rows at once would need N x K numbers
+            rows = slice(start, start + PREDICT_ROWS)
+            best[rows] = self._scores(matrix[rows], params, start).argmax(axis=1)
         return self.classes_[best]
 
     def predict_log_proba(self, X: Any) -> np.ndarray:
-        """Logarithms of the class probabilities (N, K), without underflow."""
+        """Logarithms of the class probabilities (N, K), without underflow. FloatingPointError when scores overflow."""
         return self._log_probabilities(*self._checked_features(X))
 
     def predict_proba(self, X: Any) -> np.ndarray:
-        """Class probabilities (N, K): softmax of the scores."""
+        """Class probabilities (N, K): softmax of the scores. FloatingPointError when these overflow."""
         return np.exp(self._log_probabilities(*self._checked_features(X)))
 
     def _log_probabilities(self, matrix: np.ndarray, params: list[np.ndarray]) -> np.ndarray:
         scores = self._scores(matrix, params)
-        scores -= scores.max(axis=1, keepdims=True)
+        with np.errstate(over="ignore"):  # what is too small for a number is -infinity, the logarithm of 0
+            scores -= scores.max(axis=1, keepdims=True)
         scores -= np.log(np.exp(scores).sum(axis=1, keepdims=True))
         return scores
 

@@ -29,9 +29,9 @@ READ_FLOPS = 64.0  # work that reading an input counts as, where a call waits fo
 
 def linear_scores(
     X: np.ndarray, W: np.ndarray, b: np.ndarray, scores: np.ndarray, *, n_threads: int | None = None
-) -> None:
-    """scores (N, K) = X W + b."""
-    _scores(X, (W, b), scores, n_threads)
+) -> bool:
+    """scores (N, K) = X W + b. Returns whether all of them are finite."""
+    return _scores(X, (W, b), scores, n_threads)
 
 
 def two_layer_scores(
@@ -43,9 +43,9 @@ def two_layer_scores(
     scores: np.ndarray,
     *,
     n_threads: int | None = None,
-) -> None:
-    """scores (N, K) = max(0, X W + b) W2 + b2."""
-    _scores(X, (W, b, W2, b2), scores, n_threads)
+) -> bool:
+    """scores (N, K) = max(0, X W + b) W2 + b2. Returns whether all of them are finite."""
+    return _scores(X, (W, b, W2, b2), scores, n_threads)
 
 
 def softmax_cross_entropy(
@@ -172,16 +172,17 @@ def _loss_gradients(
     return loss
 
 
-def _scores(X: np.ndarray, params: Sequence[np.ndarray], scores: np.ndarray, n_threads: int | None) -> None:
+def _scores(X: np.ndarray, params: Sequence[np.ndarray], scores: np.ndarray, n_threads: int | None) -> bool:
     _check_params(X, params)
     _check(X, "scores", scores, (len(X), params[-1].size))
-    _forward(_linear_scores if len(params) == 2 else _two_layer_scores, X, params, scores, n_threads)
+    return _forward(_linear_scores if len(params) == 2 else _two_layer_scores, X, params, scores, n_threads)
 
 
 def predict(X: np.ndarray, params: Sequence[np.ndarray], best: np.ndarray, *, n_threads: int | None = None) -> bool:
     """best (N,) intp = the class of the largest score of each row, the first of equal ones.
 
-    In one pass over X that keeps no scores. Returns whether all of X is finite: if not, best means nothing.
+    In one pass over X that keeps no scores. Returns whether all of X and the scores is finite: if not, best means
+    nothing. With few inputs scores are those above the last class, whose overflow is another one.
     """
     _check_params(X, params)
     if best.dtype != np.intp or best.shape != X.shape[:1] or not best.flags.c_contiguous:
@@ -190,7 +191,7 @@ def predict(X: np.ndarray, params: Sequence[np.ndarray], best: np.ndarray, *, n_
     few_inputs = len(params) == 4 and has_few_inputs(D, K)
     general = _linear_predict if len(params) == 2 else _two_layer_predict
     kernel = _few_inputs_predict(D, K) if few_inputs else general
-    return all(mark == 0.0 for mark in _forward(kernel, X, params, best, n_threads, few_inputs))
+    return _forward(kernel, X, params, best, n_threads, few_inputs)
 
 
 @functools.cache
@@ -207,8 +208,8 @@ def _forward(
     out: np.ndarray,
     n_threads: int | None,
     few_inputs: bool = False,
-) -> list[Any]:
-    """A kernel that computes scores, over threads; what its calls return."""
+) -> bool:
+    """A kernel that computes scores, over threads; whether all its calls return 0."""
     N, D = X.shape
     K = params[-1].size
     H = params[0].shape[1] if len(params) == 4 else 0
@@ -217,14 +218,14 @@ def _forward(
     run = -(-FORWARD_ROWS // rows.chunk_rows)
     n_threads = threads_for(N * max(2.0 * (H or K) * D + 2.0 * H * K, READ_FLOPS * D), rows.n_chunks, n_threads)
     if n_threads == 1 and rows.n_chunks <= run:  # a call on few rows takes no longer than its parts
-        return [kernel(X, 0, N, rows.tile_rows, *params, np.zeros((1, size), X.dtype), out)]
-    returned = []
+        return bool(kernel(X, 0, N, rows.tile_rows, *params, np.zeros((1, size), X.dtype), out) == 0.0)
+    returned: list[float] = []
 
     def work(start: int, stop: int, chunk: int) -> None:
         returned.append(kernel(X, start, stop, rows.tile_rows, *params, np.zeros((1, size), X.dtype), out))
 
     _over_chunks(work, N, rows, n_threads, run)
-    return returned
+    return all(mark == 0.0 for mark in returned)
 
 
 def _backward(

@@ -266,6 +266,34 @@ def test_bad_rows_to_predict(make, method):
             getattr(make().fit(X, Y).set_params(n_threads="2"), method)(X)
 
 
+@pytest.mark.parametrize("method", METHODS)
+@both_backends
+@both
+def test_scores_that_overflow_are_refused_with_their_row(make, backend, method, monkeypatch):
+    model = make(backend=backend).fit(X, Y)
+    model.coefs_[-1] = model.coefs_[-1] * 1e300
+    rows = X[:40].copy()
+    getattr(model, method)(rows)
+    monkeypatch.setattr("spiralnn.estimators.PREDICT_ROWS", 16)  # several parts
+    for row in (1, 17, 39):  # the very first one lies at the origin
+        bad = rows.copy()
+        bad[row] *= 1e30
+        with pytest.raises(FloatingPointError, match=f"scores of row {row} are not finite: .* beyond float64"):
+            getattr(model, method)(bad)
+
+
+def test_scores_may_be_as_far_apart_as_floats_go():
+    # their difference overflows, and they do not: what the kernels for few inputs compute with is the difference
+    for backend in ("fused", "reference"):
+        model = network(hidden_size=2, backend=backend).fit(X, Y)
+        model.coefs_ = [np.ones((2, 2)), np.array([[1.7e308, 0.0, -1.7e308], [0.0, 0.0, 0.0]])]
+        model.intercepts_ = [np.zeros(2), np.zeros(3)]
+        rows = [[1.0, 0.0], [0.0, 0.0], [0.5, 0.0]]
+        assert model.predict(rows).tolist() == [0, 0, 0]
+        np.testing.assert_array_equal(model.predict_proba(rows), [[1, 0, 0], [1 / 3] * 3, [1, 0, 0]])
+        np.testing.assert_array_equal(model.predict_log_proba(rows[:1]), [[0, -1.7e308, -np.inf]])
+
+
 @both
 def test_labels_to_score_are_one_a_row(make):
     model = make().fit(X, Y)

@@ -167,6 +167,31 @@ def test_weighted_softmax_cross_entropy(N, K, dtype):
     assert_agree(weighted(softmax), softmax_problem(N, K, dtype))
 
 
+@dtypes
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # with the JIT off NumPy overflows, aloud
+@pytest.mark.parametrize(
+    "N,D,H,K", small_only([(41, 2, 0, 3), (900, 5, 0, 4), (41, 40, 0, 10), (41, 5, 7, 4), (41, 2, 7, 3)])
+)
+def test_forward_kernels_tell_of_scores_that_overflow(N, D, H, K, dtype):
+    p = problem(N, D, H, K, dtype)
+    best, largest = np.empty(N, np.intp), np.finfo(dtype).max
+    W, b, *rest = p.params
+    # the score of one class, not the last; by the sign of an input, so that a row may overflow either way
+    weights = (rest or [W])[0].copy()
+    weights[:, 1] = np.sign(weights[:, 1]) * largest / 16
+    params = (W, b, weights, rest[1]) if rest else (weights, b)
+    scores = np.empty((N, K), dtype)
+    for row in {0, 7, 8, N // 2, N - 2, N - 1}:
+        X = np.zeros_like(p.X)
+        X[row] = 1000 * p.X[row]
+        (getattr(reference, names(params)[1]))(X, *params, scores)
+        assert np.isfinite(scores).all(axis=1).argmin() == row and not np.isfinite(scores).all()
+        assert not getattr(fused, names(params)[1])(X, *params, scores)
+        assert not fused.predict(X, params, best), row
+    assert getattr(fused, names(params)[1])(0 * X, *params, scores) and np.isfinite(scores).all()
+    assert fused.predict(0 * X, params, best)
+
+
 SOFTMAX_SHAPES = [
     (N, K, 0, 0) for K in (2, 3, 5, 17) for N in (1, 2, 7, 8, 9, 16, 17, 251, 511, 512, 513, 1024, 1025, 16_385)
 ] + [(50, 300, 0, 0), (3, 1000, 0, 0), (40_000, 4, 0, 0), (131_073, 3, 0, 0)]
