@@ -618,22 +618,22 @@ def gather(a, i, like, *rest, last=None):
 
 
 def stride(a):
-    """Bytes from one element of an array of one axis to the next."""
+    """Bytes from one row of an array to the next."""
     return _Index(a.builder, a.strides[0]) if isinstance(a, _Array) else a.strides[0]
 
 
-def load_spaced(a, i, like):
-    """The vector a[i], a[i + 1], ... of unsigned integers 8 bytes apart, as floats of the dtype of the array `like`.
+def load_spaced(a, i, like, *rest):
+    """The vector a[i, *rest], a[i + 1, *rest], ... of unsigned integers 8 bytes apart, in the dtype of `like`.
 
     Reads 8 bytes from the last of them on.
     """
     count = lanes(like)
     if not isinstance(a, _Array):
-        return a[i : i + count].astype(like.dtype)
+        return a[(slice(i, i + count), *rest)].astype(like.dtype)
     builder, wide = a.builder, ir.VectorType(ir.IntType(64), count)
-    first = a.pointer([i])
+    first = a.pointer([i, *rest])
     if config.BOUNDSCHECK:
-        a.pointer([i + count])
+        a.pointer([i + count, *rest])
     vector = builder.load(builder.bitcast(first, wide.as_pointer()), align=1)
     narrow = ir.VectorType(a.context.get_data_type(a.kind.dtype), count)
     return _Float(builder, builder.uitofp(builder.trunc(vector, narrow), _vector_ir(like.kind.dtype, count)))

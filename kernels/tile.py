@@ -101,15 +101,20 @@ def load_targets(y, start, rows, targets):
 
 
 def _load_labels(y, start, rows, labels):
+    """y (N, bytes): the lowest byte of each label twice, or all from the highest to the lowest."""
     L = lanes(labels)
     whole = var(rows - rows)
-    for _ in when(stride(y) == 8):  # the low part of 64-bit integers, of which the last may be the end of memory
-        whole.set(minimum(rows, y.shape[0] - 1 - start) // L * L)
+    for _ in when(y.shape[1] == 2):
+        for _ in when(stride(y) == 8):  # the low part of 64-bit integers, of which the last may be the end of memory
+            whole.set(minimum(rows, y.shape[0] - 1 - start) // L * L)
     for t in span(0, whole.value, L):
-        store(labels, 0, t, load_spaced(y, start + t, labels))
+        store(labels, 0, t, load_spaced(y, start + t, labels, 0))
     for t in span(whole.value, rows, L):
-        label = gather(y, start + t, labels, last=start + rows - 1)
-        store(labels, 0, t, where(counting(labels) < number(labels, rows - t), label, -1.0))
+        label = var(gather(y, start + t, labels, 0, last=start + rows - 1))
+        for _ in when(y.shape[1] > 2):
+            for byte in span(1, y.shape[1]):
+                label.set(label.value * 256.0 + gather(y, start + t, labels, byte, last=start + rows - 1))
+        store(labels, 0, t, where(counting(labels) < number(labels, rows - t), label.value, -1.0))
 
 
 def load_gradients(dscores, start, rows, s):

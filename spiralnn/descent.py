@@ -19,6 +19,7 @@ from .kernels.simd import ENTRY
 from .kernels.tile import aligned
 from .kernels.tree import add_row, clear_row, descend, sum_of_squares, watch
 from .schedule import Plan, plan, run_threads, threads_for
+from .validation import label_bytes
 
 SLICE_SECONDS = 0.1
 ASSUMED_FLOPS = 10e9  # a second, for the first slice; the following ones go by what was measured
@@ -51,7 +52,7 @@ def _make_advance(name: str, pack: Any, tile: Any) -> Any:
 
         theta (3, P): step i reads row i % 3 and writes row (i + 1) % 3, so that the parameters before a step that
         diverges are still there. sums (chunks, P + 16) with the loss at P, gradient (1, P), losses (last - first,).
-        y is the labels, or a pair of labels and weights; total is N, or the sum of weights.
+        y is the labels' bytes, or a pair of these and weights; total is N, or the sum of weights.
         """
         N, D = X.shape
         P = theta.shape[1]
@@ -186,7 +187,7 @@ def step_flops(N: int, D: int, H: int, K: int) -> float:
 class Descent:
     """One gradient descent: data, parameters, and the losses so far.
 
-    X (N, D) float32 or float64, C-contiguous and finite; y (N,) labels in [0, K), see `validation.label_view`;
+    X (N, D) float32 or float64, C-contiguous and finite; y (N,) integer labels in [0, K);
     params (W, b) or (W, b, W2, b2); sample_weight (N,) of the dtype of X, or None. steps: how many one call of `run` is
     about to do, for threads must be worth starting. Nothing is checked here.
     """
@@ -225,7 +226,6 @@ class Descent:
         self._run_slice: Callable[[int, int], None]
         if backend == "reference":
             self.n_threads = 1
-            self._labels = y.astype(np.intp)
             self._run_slice = self._reference_slice
         else:
             self._prepare(n_threads, steps)
@@ -241,6 +241,7 @@ class Descent:
         self._workspaces = [
             self._family.workspace(D, H, K, self._plan.tile_rows, self.X.dtype) for _ in range(self.n_threads)
         ]
+        self._labels = label_bytes(self.y, K)
         (self._sums,) = aligned(np.float64, (self._plan.n_chunks, P + 16))
         self._sync = np.zeros(sync_size(self.n_threads), np.int64)
         (self._gradient,) = aligned(self.X.dtype, (1, P))
@@ -319,7 +320,7 @@ class Descent:
     def _run(self, first: int, last: int, losses: np.ndarray, status: np.ndarray, n_threads: int) -> None:
         """Steps [first, last) of the compiled loop."""
         self._sync[:] = 0
-        targets = self.y if self.sample_weight is None else (self.y, self.sample_weight)
+        targets = self._labels if self.sample_weight is None else (self._labels, self.sample_weight)
 
         def advance(thread: int) -> None:
             self._family.advance(
@@ -361,7 +362,7 @@ class Descent:
         kernel = reference.two_layer_loss_gradients if self.H else reference.linear_loss_gradients
         try:
             for i in range(steps):
-                loss = kernel(self.X, self._labels, *params, self.reg, *gradients, self.sample_weight)
+                loss = kernel(self.X, self.y, *params, self.reg, *gradients, self.sample_weight)
                 losses[i] = loss
                 if not (np.isfinite(loss) and all(np.isfinite(p).all() for p in params)):
                     status = DIVERGED

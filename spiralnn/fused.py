@@ -16,7 +16,7 @@ from .descent import Descent, has_few_inputs, unflatten
 from .kernels import linear, softmax, two_layer
 from .kernels.tile import scratch_size
 from .schedule import Plan, plan, run_threads, threads_for
-from .validation import label_view
+from .validation import label_bytes, label_view
 
 _linear_scores, _two_layer_scores = attach(linear.scores_rows), attach(two_layer.scores_rows)
 _linear_predict, _two_layer_predict = attach(linear.predict_rows), attach(two_layer.predict_rows)
@@ -60,7 +60,7 @@ def softmax_cross_entropy(
     N, K = scores.shape
     _check(scores, "scores", scores, (N, K))
     _check(scores, "dscores", dscores, (N, K))
-    targets: Any = label_view(y, N, K)
+    targets: Any = label_bytes(label_view(y, N, K), K)
     total = float(N)
     if sample_weight is not None:
         _check(scores, "sample_weight", sample_weight, (N,))

@@ -124,10 +124,7 @@ def check_finite(name: str, array: np.ndarray) -> None:
 
 
 def label_view(y: Any, N: int, K: int) -> np.ndarray:
-    """Labels in [0, K) as kernels read them: the low bytes of the caller's own integers, without a copy.
-
-    Labels below 256 are fully described by their lowest byte, so every integer dtype shares one kernel.
-    """
+    """The caller's own integers, checked to be N labels in [0, K)."""
     labels = as_array("y", y)
     if labels.ndim != 1:
         raise ValueError(f"y has shape {labels.shape}, expected ({N},)")
@@ -138,19 +135,32 @@ def label_view(y: Any, N: int, K: int) -> np.ndarray:
     low, high = int(labels.min()), int(labels.max())
     if low < 0 or high >= K:
         raise ValueError(f"y holds label {low if low < 0 else high}, but params have {K} classes: expected [0, {K})")
-    return packed_labels(labels, K)
+    return labels
 
 
-def packed_labels(labels: np.ndarray, K: int) -> np.ndarray:
-    """Integer labels known to lie in [0, K) as uint8 (K <= 256) or uint32, a view where that is possible."""
-    kind = np.dtype(np.uint8 if K <= 256 else np.uint32)
-    if labels.dtype.itemsize < kind.itemsize or not labels.flags.aligned or not labels.dtype.isnative:
-        labels = labels.astype(np.int64)
-    if labels.dtype == kind:
-        return writable_view(labels)
-    memory = writable_view(np.ascontiguousarray(labels)).view(kind)
-    parts = labels.dtype.itemsize // kind.itemsize
-    return memory[0 if sys.byteorder == "little" else parts - 1 :: parts]
+def label_bytes(labels: np.ndarray, K: int) -> np.ndarray:
+    """The one form in which kernels take labels in [0, K): their bytes, uint8 (N, 2), or (N, 4) where K > 256.
+
+    Up to 256 classes are told apart by the lowest byte, which both columns hold; four go from the highest to the
+    lowest. In either order NumPy does not take them for contiguous, whatever the integers they are a view of, so that
+    to Numba all labels are of one type.
+    """
+    little = labels.dtype == labels.dtype.newbyteorder("<")
+    if K > 256 and not (little and labels.itemsize >= 4):
+        labels, little = labels.astype("<u4"), True
+    first = 3 if K > 256 else 0 if little else labels.itemsize - 1
+
+    class Bytes:
+        __array_interface__ = {
+            "version": 3,
+            "typestr": "|u1",
+            "data": (labels.__array_interface__["data"][0] + first, False),
+            "shape": (len(labels), 4 if K > 256 else 2),
+            "strides": (labels.strides[0], -1 if K > 256 else 0),
+        }
+        owner = labels
+
+    return np.asarray(Bytes())
 
 
 def sample_weights(sample_weight: Any, N: int, dtype: Any) -> np.ndarray | None:
@@ -332,7 +342,7 @@ def label_column(y: Any, N: int, *, stacklevel: int = 3) -> np.ndarray:
 
 
 def class_labels(y: Any, N: int, known: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """(classes, packed labels): the sorted distinct labels, and each row's place among them for the kernels.
+    """(classes, labels): the sorted distinct labels, and each row's place among them.
 
     known: the sorted classes that labels must be of; y need not hold each of them. Integers that are 0, ..., K - 1
     already are read where they lie; any others cost one byte a row (K <= 256).
@@ -386,7 +396,7 @@ def _distinct_labels(name: str, labels: np.ndarray) -> tuple[np.ndarray, np.ndar
             for start in range(0, len(labels), CHECKED_ROWS):
                 seen[labels[start : start + CHECKED_ROWS]] = True
             if seen.all():
-                return np.arange(high + 1, dtype=labels.dtype), packed_labels(labels, high + 1)
+                return np.arange(high + 1, dtype=labels.dtype), labels
     try:
         classes, places = np.unique(labels, return_inverse=True)
     except (TypeError, ValueError) as error:  # ValueError: labels that are arrays

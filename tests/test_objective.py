@@ -4,10 +4,11 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
+from numba import typeof
 
 from spiralnn import loss_and_gradients
 from spiralnn.kernels import reference
-from spiralnn.validation import feature_matrix, label_view
+from spiralnn.validation import feature_matrix, label_bytes, label_view
 
 # (dtype, rtol): rounding of one unit in some hundred additions, relative to the largest entry of each gradient
 DTYPES = [(np.float64, 1e-12), (np.float32, 2e-5)]
@@ -239,7 +240,7 @@ def test_every_form_of_features_gives_the_same_bits(shape, dtype, tmp_path):
     np.testing.assert_array_equal(np.load(tmp_path / "X.npy"), X)
 
 
-def test_kernels_see_one_form_of_features_and_two_of_labels(tmp_path):
+def test_kernels_see_one_form_of_features_and_of_labels(tmp_path):
     # another form is another type to the compiler, and so another compilation of every kernel
     X, y, _ = problem(Shape(103, 2, 0, 3))
     for features in (X, *forms_of_features(X, tmp_path)):
@@ -247,12 +248,14 @@ def test_kernels_see_one_form_of_features_and_two_of_labels(tmp_path):
         assert type(matrix) is np.ndarray
         assert matrix.dtype == np.float64 and matrix.dtype.isnative
         assert matrix.flags.c_contiguous and matrix.flags.aligned and matrix.flags.writeable
-    for K, dtype in ((3, np.uint8), (300, np.uint32)):
+    for K in (3, 300):
         for labels in (y, *forms_of_labels(y)):
-            view = label_view(labels, len(y), K)
-            assert view.dtype == dtype and view.dtype.isnative
-            assert view.flags.aligned and view.flags.writeable
-            np.testing.assert_array_equal(view, y)
+            for first in (0, len(y) - 1):  # one label is contiguous memory, however it lies there
+                part = label_view(labels, len(y), K)[first:]
+                view = label_bytes(part, K)
+                assert str(typeof(view)) == "array(uint8, 2d, A)"
+                assert view.shape == (len(part), 4 if K == 300 else 2)
+                np.testing.assert_array_equal(view @ ([0, 1] if K == 3 else [1 << 24, 1 << 16, 1 << 8, 1]), y[first:])
 
 
 def test_what_is_canonical_is_not_copied():
@@ -263,7 +266,10 @@ def test_what_is_canonical_is_not_copied():
     assert np.shares_memory(feature_matrix(read_only), X)
     for kind in "bBhHiIlLqQ":
         labels = y.astype(kind)
-        assert np.shares_memory(label_view(labels, len(y), 3), labels)
+        assert np.shares_memory(label_bytes(label_view(labels, len(y), 3), 3), labels)
+    for kind in ("i4", "u8"):
+        labels = y.astype(kind)
+        assert np.shares_memory(label_bytes(label_view(labels, len(y), 300), 300), labels)
 
 
 def test_lists_are_arrays():
