@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
+from numba.core.compiler_lock import global_compiler_lock
 
 from .resources import available_threads
 
@@ -34,6 +35,15 @@ MANY_CHUNKS, FEW_CHUNKS = 256, 32  # chunks at most, if their sums take up to CH
 CHUNK_BYTES = 4 * 2**20
 THREAD_FLOPS = 200_000  # work of a step a thread must have to be worth its two meetings (0.1 microseconds each)
 START_FLOPS = 20e6  # work of a whole call a thread must have to be worth starting: 0.1 ms quiet, 1 ms on a busy machine
+
+# A child that is forked while another thread compiles would inherit the compiler's lock, held by a thread that it does
+# not have, and wait for ever for it. So a fork waits until nobody compiles.
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=global_compiler_lock.acquire,
+        after_in_parent=global_compiler_lock.release,
+        after_in_child=global_compiler_lock.release,
+    )
 
 
 class Plan(NamedTuple):
