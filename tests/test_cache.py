@@ -4,6 +4,7 @@ What a cache folder may look like is tried with real fits: in processes of their
 else in children that a process forks before it has compiled anything (cache_job.py).
 """
 
+import compileall
 import ctypes
 import hashlib
 import json
@@ -92,7 +93,7 @@ def copy_of_the_tree(to):
 def warm(tmp_path_factory):
     """A cache folder that one process has filled, and what that process reported."""
     folder = tmp_path_factory.mktemp("warm")
-    return folder, run(folder)
+    return folder, run(folder, before="os.umask(0)")
 
 
 @pytest.fixture
@@ -283,26 +284,34 @@ def make_read_only(folder):
 def permission_bits_bind(tmp_path):
     """Whether a child can be kept from writing to a folder of ours."""
     folder = tmp_path / "closed"
-    folder.mkdir()
-    folder.chmod(0o555)
+    folder.mkdir(mode=0o555)
+    command = ["touch", folder / "x"]
     try:
-        return subprocess.run(["touch", folder / "x"], preexec_fn=without_override, stderr=subprocess.DEVNULL).returncode
+        return subprocess.run(command, preexec_fn=without_override, stderr=subprocess.DEVNULL).returncode != 0
     except (subprocess.SubprocessError, OSError, AttributeError):
         return False
 
 
 @pytest.fixture(scope="module")
 def closed(warm, tmp_path_factory):
-    """For each name the report of a process that can write less than it would like; None where it cannot be had."""
-    top, expected = tmp_path_factory.mktemp("closed"), {}
+    """Reports of processes that can write less than they would like, by name; those that can be had here."""
+    top = tmp_path_factory.mktemp("closed")
     (top / "file").write_text("in the way")
     no_home = {"HOME": str(top / "file" / "home"), "XDG_CACHE_HOME": "", "PYTHONDONTWRITEBYTECODE": "1"}
 
     tree = copy_of_the_tree(top / "tree")
+    compiled = top / "compiled"
+    shutil.copytree(tree / "spiralnn", compiled / "spiralnn")
+    shutil.copytree(tree / "kernels", compiled / "spiralnn" / "kernels")
+    assert compileall.compile_dir(compiled, quiet=1, legacy=True)
+    for source in compiled.rglob("*.py"):
+        source.unlink()
+
     (tree / "spiralnn" / "__pycache__").write_text("in the way")
     processes = {
         "no folder": start(top / "file" / "cache"),
         "no home": start(None, root=tree, env=no_home),
+        "no sources": start(top / "of no sources", root=compiled),
     }
     if permission_bits_bind(top):
         install, prewarmed = copy_of_the_tree(top / "install"), top / "prewarmed"
@@ -321,7 +330,7 @@ def closed(warm, tmp_path_factory):
     for path in (top, *top.rglob("*")):  # so that it can be removed
         if path.is_dir():
             path.chmod(0o755)
-    assert entries(top / "disk") == {}
+    assert entries(top / "disk") == entries(top / "of no sources") == {}
     assert entries(top)["file"] == b"in the way"
     if "read-only install" in processes:
         assert entries(top / "prewarmed") == entries(warm[0])
@@ -334,6 +343,7 @@ def closed(warm, tmp_path_factory):
     [
         ("no folder", 1, True),
         ("no home", 1, True),
+        ("no sources", 1, True),
         ("read-only install", 2, True),  # two kernels, and neither can be kept
         ("read-only cache", 0, False),
         ("read-only cache of other kernels", 1, True),

@@ -1,0 +1,47 @@
+"""Fits for processes of every kind, importable by all of them; each takes as many threads as it is told."""
+
+import faulthandler
+import hashlib
+import signal
+
+import numpy as np
+
+import spiralnn
+from spiralnn import descent, schedule
+
+# Threads, however little there is to do for them, and no trial of one thread.
+schedule.SPLIT_BYTES = schedule.THREAD_FLOPS = schedule.START_FLOPS = 1
+descent.SHORT_STEP = -1.0
+
+_run_threads, _started = descent.run_threads, set()
+
+
+def _counted(work, n_threads, stop):
+    _started.add(n_threads)
+    _run_threads(work, n_threads, stop)
+
+
+descent.run_threads = _counted
+
+
+def limit_time(seconds):
+    """Say where every thread is, and die, when this process lasts longer. Children that it forks have no limit."""
+    faulthandler.register(signal.SIGALRM, chain=True)
+    signal.alarm(seconds)
+
+
+def fit(seed, n_threads=2, steps=40, D=2, K=3):
+    """Digest of a trained model: the network in float64 for even seeds, the linear model in float32 for odd ones."""
+    random = np.random.default_rng(seed)
+    X, y = random.standard_normal((2100 + seed, D)), random.integers(0, K, 2100 + seed)
+    if seed % 2:
+        model = spiralnn.SoftmaxClassifier(max_iter=steps, random_state=seed, n_threads=n_threads)
+        model.fit(X.astype(np.float32), y)
+    else:
+        model = spiralnn.TwoLayerNet(hidden_size=9, max_iter=steps, random_state=seed, n_threads=n_threads).fit(X, y)
+    assert n_threads == 1 or n_threads in _started
+    assert len(model.loss_curve_) == steps
+    digest = hashlib.sha256(np.asarray(model.loss_curve_).tobytes())
+    for array in (*model.coefs_, *model.intercepts_):
+        digest.update(array.tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,206 @@
+"""Threads, forks and worker processes around threaded fits, as a program: python process_scenarios.py SCENARIO REPEATS.
+
+Every fit is compared with one on a single thread, every child must end by itself with status 0, and what hangs is
+ended with a trace of its threads. Prints JSON: the seconds of each thing done.
+"""
+
+import importlib
+import json
+import multiprocessing
+import os
+import random
+import sys
+import threading
+import time
+import traceback
+from concurrent.futures import ProcessPoolExecutor
+
+import numba
+import numba.core.event as event
+from joblib import Parallel, delayed
+from process_jobs import fit, limit_time
+
+CHILD_SECONDS = 60  # of a child that would never end; what is promised is asserted by the test
+LAYERS = {"workqueue": "workqueue", "omp": "omppool", "tbb": "tbbpool"}
+
+seconds = []
+
+
+class timed:
+    """Note how long a block takes."""
+
+    def __enter__(self):
+        self.start = time.perf_counter()
+
+    def __exit__(self, *failure):
+        seconds.append(time.perf_counter() - self.start)
+
+
+def in_fork(jobs):
+    """What fits in a forked child come to: jobs are arguments of fit."""
+    with timed():
+        read, write = os.pipe()
+        child = os.fork()
+        if child == 0:
+            status = 1
+            try:
+                limit_time(CHILD_SECONDS)
+                os.write(write, json.dumps([fit(**job) for job in jobs]).encode())
+                status = 0
+            except BaseException:
+                traceback.print_exc()
+            finally:
+                sys.stderr.flush()
+                os._exit(status)
+        os.close(write)
+        with open(read) as file:
+            answer = file.read()
+        status = os.waitpid(child, 0)[1]
+    assert status == 0, f"the child ended with status {status}"
+    return json.loads(answer)
+
+
+def alone(jobs):
+    return [fit(**{**job, "n_threads": 1}) for job in jobs]
+
+
+def threads_at_once(repeats, n=8):
+    """Fits in Python threads at once, from the start: they also load the kernels at once."""
+    for turn in range(repeats):
+        found, meeting = {}, threading.Barrier(n)
+
+        def work(seed, found=found, meeting=meeting):
+            meeting.wait()
+            found[seed] = fit(seed)
+
+        workers = [threading.Thread(target=work, args=(n * turn + i,)) for i in range(n)]
+        with timed():
+            for worker in workers:
+                worker.start()
+            for worker in workers:
+                worker.join()
+        assert found == {seed: fit(seed, n_threads=1) for seed in range(n * turn, n * turn + n)}
+
+
+def layer(name, repeats):
+    """Threads at once, then children, beside one of Numba's threading layers, started."""
+    try:
+        importlib.import_module(f"numba.np.ufunc.{LAYERS[name]}")
+    except ImportError:
+        return
+    numba.set_num_threads(numba.get_num_threads())
+    assert numba.threading_layer() == name
+    threads_at_once(repeats)
+    jobs = [{"seed": 0}, {"seed": 1}]
+    for _ in range(repeats):
+        assert in_fork(jobs) == alone(jobs)
+        pool("fork")
+        executor("fork")
+
+
+def ended_well(workers):
+    assert workers
+    assert [worker.exitcode for worker in workers] == [0] * len(workers)
+
+
+def pool(method):
+    with timed(), multiprocessing.get_context(method).Pool(2, limit_time, (CHILD_SECONDS,)) as workers:
+        processes = multiprocessing.active_children()
+        found = workers.map(fit, range(4), chunksize=1)
+        workers.close()
+        workers.join()
+    ended_well(processes)
+    assert found == [fit(seed, n_threads=1) for seed in range(4)]
+
+
+def executor(method):
+    context = multiprocessing.get_context(method)
+    with (
+        timed(),
+        ProcessPoolExecutor(2, context, initializer=limit_time, initargs=(CHILD_SECONDS,)) as workers,
+    ):
+        found = list(workers.map(fit, range(4)))
+        processes = multiprocessing.active_children()
+    ended_well(processes)
+    assert found == [fit(seed, n_threads=1) for seed in range(4)]
+
+
+def with_joblib(backend):
+    with timed():
+        found = Parallel(n_jobs=2, backend=backend)(delayed(fit)(seed) for seed in range(4))
+    assert found == [fit(seed, n_threads=1) for seed in range(4)]
+
+
+def workers(method, repeats):
+    """Worker processes after a threaded fit in this one."""
+    fit(0, n_threads=4), fit(1, n_threads=4)
+    for _ in range(repeats):
+        if method in ("loky", "multiprocessing"):
+            with_joblib(method)
+        else:
+            pool(method)
+            executor(method)
+
+
+def forks(repeats):
+    """Forks after a threaded fit, and while another thread is in the middle of one."""
+    jobs = [{"seed": 0, "n_threads": 4}, {"seed": 1, "n_threads": 4}]
+    assert [fit(**job) for job in jobs] == alone(jobs)
+    draw, done, found = random.Random(0), threading.Event(), []
+
+    def keep_fitting():
+        while not done.is_set():
+            found.append(fit(2, steps=1000))
+
+    expected = fit(2, n_threads=1, steps=1000)
+    assert in_fork(jobs) == alone(jobs)
+    other = threading.Thread(target=keep_fitting)
+    other.start()
+    for _ in range(4 * repeats):
+        time.sleep(draw.uniform(0, 0.05))
+        assert in_fork(jobs) == alone(jobs)
+    done.set()
+    other.join()
+    assert set(found) == {expected}
+
+
+class Beginning(event.Listener):
+    """Tells when a compilation begins."""
+
+    def __init__(self):
+        self.begun = threading.Semaphore(0)
+
+    def on_start(self, event):
+        self.begun.release()
+
+    def on_end(self, event):
+        pass
+
+
+def forks_while_compiling(repeats):
+    """Forks while another thread compiles; a child loads a kernel that this process has not, the first compiles one."""
+    draw, shapes = random.Random(0), [(1, 2), (1, 3), (1, 4), (1, 5), (1, 6), (1, 7), (1, 8), (1, 9), (2, 2), (2, 4)]
+    fit(0, n_threads=4)
+    for D, K in shapes[: 2 * repeats]:
+        beginning = Beginning()
+        with event.install_listener("numba:compile", beginning):
+            other = threading.Thread(target=fit, args=(1,), kwargs={"D": D, "K": K})
+            other.start()
+            assert beginning.begun.acquire(timeout=CHILD_SECONDS)
+            time.sleep(draw.uniform(0, 0.4))
+            jobs = [{"seed": 1}]
+            if shapes[0] == (D, K):
+                jobs.append({"seed": 1, "D": 3, "K": 2})
+            found = in_fork(jobs)
+            if len(jobs) > 1:
+                seconds.pop()  # compiling takes as long as it takes
+            other.join()
+        assert found == in_fork([{**job, "n_threads": 1} for job in jobs])  # not here, where it would stay loaded
+
+
+if __name__ == "__main__":
+    limit_time(300)
+    scenario, *arguments, repeats = sys.argv[1:]
+    known = (layer, workers, forks, forks_while_compiling)
+    {function.__name__: function for function in known}[scenario](*arguments, int(repeats))
+    print(json.dumps(seconds))
