@@ -236,7 +236,8 @@ REFUSED_AT_FIRST = {
     "nothing": ([], ValueError, r"classes has shape \(0,\), expected \(K,\)"),
     "a table": ([CLASSES], ValueError, r"classes has shape \(1, 3\), expected \(K,\)"),
     "NaN": ([0, 1, np.nan], ValueError, r"classes holds NaN at \[2\], expected finite numbers"),
-    "two kinds": (["a", 1, 2.5, None], TypeError, "classes"),
+    "None": (["a", "b", None], ValueError, r"classes holds None at \[2\], expected class labels"),
+    "two kinds": (np.array(["a", 1, 2.5], object), TypeError, "classes holds labels that cannot be sorted"),
     "too few": ([0, 1], ValueError, r"y holds label 2, which is not among the classes \[0, 1\]"),
 }
 REFUSED_SETTINGS = [
