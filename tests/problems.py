@@ -33,12 +33,12 @@ class Problem(NamedTuple):
         return tuple(np.full_like(p, np.nan) for p in self.params)
 
 
-def problem(N, D, H, K, dtype=np.float64, margin=1e-4):
+def problem(N, D, H, K, dtype=np.float64, margin=1e-4, seed=()):
     """A problem with scores of order 1; H = 0 is the linear model.
 
     No hidden value lies within `margin` of the kink of ReLU, where rounding decides whether a unit is active.
     """
-    random = np.random.default_rng([N, D, H, K])
+    random = np.random.default_rng([N, D, H, K, *seed])
     sizes = (D, H, K) if H else (D, K)
     params = []
     for n, m in zip(sizes, sizes[1:], strict=False):

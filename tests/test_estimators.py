@@ -92,16 +92,6 @@ def test_losses_and_steps_are_those_of_the_objective(make):
         np.testing.assert_allclose(p, q, rtol=0, atol=1e-12)
 
 
-@both
-def test_backends_agree_over_twenty_steps(make):
-    fused, reference = make().fit(X, Y), make(backend="reference").fit(X, Y)
-    np.testing.assert_allclose(fused.loss_curve_, reference.loss_curve_, rtol=1e-10)
-    for p, q in zip(parameters(fused), parameters(reference), strict=True):
-        np.testing.assert_allclose(p, q, rtol=0, atol=1e-10)
-    np.testing.assert_allclose(fused.predict_proba(X), reference.predict_proba(X), rtol=1e-10)
-    np.testing.assert_array_equal(fused.predict(X), reference.predict(X))
-
-
 @pytest.mark.parametrize(
     "names",
     [
