@@ -1,0 +1,100 @@
+"""One digest of the weights: from any number of threads, any of Numba's threading layers, process and repetition.
+
+The package brings its own threads. That Numba's layers, loaded beside them, and the seed of Python's hashes change
+nothing is what the processes here are for.
+"""
+
+import importlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from problems import JIT
+
+pytestmark = pytest.mark.skipif(not JIT, reason="compiled threads")
+
+ROOT = Path(__file__).resolve().parent.parent
+
+PROBLEMS = 24  # three sizes, two dtypes, with and without weights, two models
+
+# Each problem fitted by 1, 2 and 4 threads, so many times, and a line with the digest of each fit.
+PROGRAM = """
+import hashlib
+import sys
+import numba
+import numpy as np
+from numba.np.ufunc.parallel import _launch_threads
+from spiralnn import SoftmaxClassifier, TwoLayerNet, descent, make_spiral, schedule
+
+repetitions = int(sys.argv[1])
+_launch_threads()  # Numba's own, which a program may have for its own kernels
+print(numba.threading_layer())
+
+ran = set()
+def _fused_slice(self, steps, n_threads, fused_slice=descent.Descent._fused_slice):
+    ran.add(n_threads)
+    fused_slice(self, steps, n_threads)
+descent.Descent._fused_slice = _fused_slice
+schedule.START_FLOPS = schedule.THREAD_FLOPS = 1.0
+descent.SHORT_STEP = -1.0  # no trial of one thread
+
+def problems():
+    for N, D, K, hidden_size in ((300, 2, 3, 100), (3001, 5, 4, 30), (20_000, 2, 3, 16)):
+        random = np.random.RandomState(N)
+        X, y = random.randn(N, D), random.randint(0, K, N)
+        for dtype in (np.float64, np.float32):
+            for weights in (None, random.rand(N)):
+                for model in (
+                    SoftmaxClassifier(max_iter=8, random_state=0),
+                    TwoLayerNet(hidden_size=hidden_size, max_iter=8, random_state=0),
+                ):
+                    yield model, X.astype(dtype), y, weights
+
+for number, (model, X, y, weights) in enumerate(problems()):
+    for n_threads in (1, 2, 4):
+        for _ in range(repetitions):
+            model.set_params(n_threads=n_threads).fit(X, y, sample_weight=weights)
+            digest = hashlib.sha256()
+            for array in (*model.coefs_, *model.intercepts_, np.array(model.loss_curve_), model.predict_proba(X)):
+                digest.update(array.tobytes())
+            print(number, digest.hexdigest()[:32])
+print(*sorted(ran))
+"""
+
+
+def layers():
+    """Numba's threading layers that are installed."""
+    installed = ["workqueue"]
+    for name, module in (("omp", "omppool"), ("tbb", "tbbpool")):
+        try:
+            importlib.import_module(f"numba.np.ufunc.{module}")
+        except ImportError:
+            continue
+        installed.append(name)
+    return installed
+
+
+@pytest.mark.parametrize("repetitions", [2, pytest.param(20, marks=pytest.mark.long)], ids=["short", "long"])
+def test_one_digest_from_threads_layers_processes_and_repetitions(repetitions):
+    paths = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    digests = {}
+    for seed, layer in enumerate(layers()):
+        variables = {"NUMBA_THREADING_LAYER": layer, "PYTHONHASHSEED": str(seed), "PYTHONPATH": paths}
+        run = subprocess.run(
+            [sys.executable, "-c", PROGRAM, str(repetitions)],
+            env={**os.environ, **variables, "NUMBA_NUM_THREADS": "2"},
+            capture_output=True,
+            text=True,
+            timeout=600,
+        )
+        assert run.returncode == 0, run.stderr
+        loaded, *lines, threads = run.stdout.splitlines()
+        assert (loaded, threads) == (layer, "1 2 4")
+        assert len(lines) == PROBLEMS * 3 * repetitions
+        for line in lines:
+            number, digest = line.split()
+            digests.setdefault(number, set()).add(digest)
+    assert {number: len(found) for number, found in digests.items()} == {str(i): 1 for i in range(PROBLEMS)}
+    assert len(set.union(*digests.values())) == PROBLEMS
