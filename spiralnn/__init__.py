@@ -14,9 +14,10 @@ _root = _Path(__file__).resolve().parent.parent
 if not (_root / "spiralnn" / "kernels").is_dir() and (_root / "kernels" / "__init__.py").is_file():
     __path__.append(str(_root))
 
+from .array_file import ModelFileError  # noqa: E402
 from .data import make_spiral  # noqa: E402
 from .estimators import SoftmaxClassifier, TwoLayerNet  # noqa: E402
-from .model_file import ModelFileError, load  # noqa: E402
+from .model_file import load  # noqa: E402
 from .objective import loss_and_gradients  # noqa: E402
 
 __all__ = [

@@ -17,6 +17,7 @@ LAYERS = [
     {"estimators", "model_file", "objective", "data"},
     {"protocol"},
     {"fused", "descent", "limits"},
+    {"array_file"},
     {"schedule", "cache", "validation", "resources"},
     {"kernels"},
 ]
