@@ -215,7 +215,8 @@ class Descent:
         self.n_steps = 0
         self.status = RUNNING
         self._losses = np.empty(64)  # grows by doubling; n_steps of it are in use
-        self._best = np.array([np.inf, 0.0])
+        self._best = np.array([np.inf, 0.0])  # the lowest loss so far, and how many steps since it gained tol
+        self._slice: tuple[int, np.ndarray, np.ndarray] | None = None  # first step, losses and status of one under way
         self._family = family_for(self.D, self.H, self.K)
         self._layout = self._family.layout(self.D, self.H, self.K)
         start = flatten(params, self._layout)
@@ -261,6 +262,27 @@ class Descent:
         """Gradients of the last step, as of params."""
         return unflatten(self._gradient[0], self._layout, self.X.dtype)
 
+    def state(self) -> tuple[np.ndarray, tuple[np.ndarray, ...], tuple[np.ndarray, ...]]:
+        """What `restore` goes on from, in float64: losses, and parameters after the last step and before it.
+
+        The latter are those to keep should the next step diverge. Needs one step at least.
+        """
+        n = self.n_steps
+        now, before = (unflatten(self._theta[i % 3], self._layout, np.float64) for i in (n, n - 1))
+        return self.losses.copy(), now, before
+
+    def restore(self, losses: np.ndarray, now: Sequence[np.ndarray], before: Sequence[np.ndarray]) -> None:
+        """Go on from the state of another descent of the same data, start and settings, with the same bits."""
+        n = self.n_steps = len(losses)
+        self._losses = np.array(losses)
+        self._theta[n % 3] = flatten(now, self._layout)
+        self._theta[(n - 1) % 3] = flatten(before, self._layout)
+        lowest = np.minimum.accumulate(losses)
+        gained = np.flatnonzero(losses[1:] < lowest[:-1] - (self.tol or 0.0)) + 1
+        self._best[:] = lowest[-1], n - 1 - (gained[-1] if len(gained) else 0)
+        if self.tol is not None and self._best[1] >= PATIENCE:
+            self.status = CONVERGED
+
     def run(
         self, n_steps: int, on_slice: Callable[["Descent"], object] | None = None, slice_steps: int | None = None
     ) -> int:
@@ -272,17 +294,21 @@ class Descent:
         """
         first = self.n_steps
         goal = first + n_steps
-        while self.n_steps < goal and self.status == RUNNING:
-            n_threads, on_trial = self._choose_threads()
-            seconds = self._seconds_per_step(n_threads)
-            most = TRIAL_SECONDS if on_trial else SLICE_SECONDS
-            steps = max(1, min(goal - self.n_steps, int(most / max(seconds, 1e-9)), slice_steps or goal))
-            before, start = self.n_steps, time.perf_counter()
-            self._run_slice(steps, n_threads)
-            if self.n_steps > before:
-                self._pace[n_threads] = (time.perf_counter() - start) / (self.n_steps - before)
-            if on_slice is not None and on_slice(self):
-                break
+        try:
+            while self.n_steps < goal and self.status == RUNNING:
+                n_threads, on_trial = self._choose_threads()
+                seconds = self._seconds_per_step(n_threads)
+                most = TRIAL_SECONDS if on_trial else SLICE_SECONDS
+                steps = max(1, min(goal - self.n_steps, int(most / max(seconds, 1e-9)), slice_steps or goal))
+                before, start = self.n_steps, time.perf_counter()
+                self._run_slice(steps, n_threads)
+                self._close_slice()
+                if self.n_steps > before:
+                    self._pace[n_threads] = (time.perf_counter() - start) / (self.n_steps - before)
+                if on_slice is not None and on_slice(self):
+                    break
+        finally:
+            self._close_slice()  # Ctrl-C may come at any place, in the middle of closing, too
         return self.n_steps - first
 
     def _choose_threads(self) -> tuple[int, bool]:
@@ -309,13 +335,15 @@ class Descent:
         self._run(self.n_steps, self.n_steps + 1, losses, np.array([0, RUNNING]), self.n_threads)
         return float(losses[0])
 
+    def _open_slice(self, steps: int) -> tuple[np.ndarray, np.ndarray]:
+        """(losses, status) for a slice to write to: status[0] is the number of whole steps so far."""
+        losses, status = np.empty(steps), np.array([self.n_steps, RUNNING])
+        self._slice = self.n_steps, losses, status
+        return losses, status
+
     def _fused_slice(self, steps: int, n_threads: int) -> None:
-        losses = np.empty(steps)
-        status = np.array([self.n_steps, RUNNING])
-        try:
-            self._run(self.n_steps, self.n_steps + steps, losses, status, n_threads)
-        finally:
-            self._close_slice(int(status[0]), int(status[1]), losses)
+        first = self.n_steps
+        self._run(first, first + steps, *self._open_slice(steps), n_threads)
 
     def _run(self, first: int, last: int, losses: np.ndarray, status: np.ndarray, n_threads: int) -> None:
         """Steps [first, last) of the compiled loop."""
@@ -336,45 +364,45 @@ class Descent:
         else:
             run_threads(advance, n_threads, self._sync)
 
-    def _close_slice(self, n_steps: int, status: int, losses: np.ndarray) -> None:
-        """Take over what a slice has done: n_steps whole steps in all."""
-        done = n_steps - self.n_steps
+    def _close_slice(self) -> None:
+        """Take over what a slice has done. Cut short and done again, it comes to the same."""
+        if self._slice is None:
+            return
+        first, losses, status = self._slice
+        n_steps = int(status[0])
         if n_steps > len(self._losses):
             self._losses = np.concatenate([self._losses, np.empty(max(n_steps, len(self._losses)))])
-        self._losses[self.n_steps : n_steps] = losses[:done]
-        finite = bool(np.isfinite(self._theta[n_steps % 3]).all())
-        if status == DIVERGED or not finite:
+        self._losses[first:n_steps] = losses[: n_steps - first]
+        if status[1] == DIVERGED or not np.isfinite(self._theta[n_steps % 3]).all():
             # losses up to step n_steps - 1 are finite; so are the parameters that the last of them came from. The
             # parameters after it are not, or give a loss that is not: either ends the descent at step n_steps
             self.status = DIVERGED
             self.diverged_at = n_steps
-            n_steps = max(n_steps - 1, 0)
+            self.n_steps = max(n_steps - 1, 0)
         else:
-            self.status = status
-        self.n_steps = n_steps
+            self.status = int(status[1])
+            self.n_steps = n_steps
+        self._slice = None
 
     def _reference_slice(self, steps: int, n_threads: int) -> None:
         """The case study's loop on the reference kernels."""
-        losses = np.empty(steps)
-        n_steps, status = self.n_steps, RUNNING
+        first = self.n_steps
+        losses, status = self._open_slice(steps)
         params = self.params
         gradients = tuple(np.empty_like(p) for p in params)
         kernel = reference.two_layer_loss_gradients if self.H else reference.linear_loss_gradients
-        try:
-            for i in range(steps):
-                loss = kernel(self.X, self.y, *params, self.reg, *gradients, self.sample_weight)
-                losses[i] = loss
-                if not (np.isfinite(loss) and all(np.isfinite(p).all() for p in params)):
-                    status = DIVERGED
-                    break
-                for p, dp in zip(params, gradients, strict=True):
-                    p += -np.float64(self.step_size) * dp  # perform a parameter update, rounded once
-                self._theta[(n_steps + 1) % 3] = flatten(params, self._layout)
-                n_steps += 1
-                self._best[1] = 0.0 if loss < self._best[0] - (self.tol or 0.0) else self._best[1] + 1.0
-                self._best[0] = min(loss, self._best[0])
-                if self.tol is not None and self._best[1] >= PATIENCE:
-                    status = CONVERGED
-                    break
-        finally:
-            self._close_slice(n_steps, status, losses)
+        for i in range(steps):
+            loss = kernel(self.X, self.y, *params, self.reg, *gradients, self.sample_weight)
+            losses[i] = loss
+            if not (np.isfinite(loss) and all(np.isfinite(p).all() for p in params)):
+                status[1] = DIVERGED
+                break
+            for p, dp in zip(params, gradients, strict=True):
+                p += -np.float64(self.step_size) * dp  # perform a parameter update, rounded once
+            self._theta[(first + i + 1) % 3] = flatten(params, self._layout)
+            status[0] = first + i + 1
+            self._best[1] = 0.0 if loss < self._best[0] - (self.tol or 0.0) else self._best[1] + 1.0
+            self._best[0] = min(loss, self._best[0])
+            if self.tol is not None and self._best[1] >= PATIENCE:
+                status[1] = CONVERGED
+                break

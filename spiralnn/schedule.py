@@ -118,8 +118,9 @@ def run_threads(work: Callable[[int], object], n_threads: int, stop: np.ndarray)
         stop[0] = 1
         raise
     finally:
-        for thread in threads[:started]:
-            thread.join()
+        for thread in threads[: started + 1]:  # Ctrl-C may come while one is starting
+            if thread.is_alive():
+                thread.join()
     if failures:
         raise failures[0]
 
