@@ -8,7 +8,6 @@ is missing, stale or broken, or that another user could have written, is compile
 written costs time and one warning. Entries that nobody has used for a month are removed.
 """
 
-import contextlib
 import hashlib
 import os
 import pickle
@@ -18,7 +17,9 @@ import threading
 import time
 import uuid
 import warnings
+from contextlib import suppress
 from functools import cache
+from glob import escape
 from pathlib import Path
 from typing import Any
 
@@ -179,7 +180,7 @@ def _read_entry(path: Path) -> bytes | None:
     if _digest(path.name, payload) != digest:
         return None
     if abs(time.time() - status.st_mtime) > DAY:  # seldom: most uses write nothing
-        with contextlib.suppress(OSError):
+        with suppress(OSError):
             os.utime(path)
     return payload
 
@@ -220,9 +221,9 @@ def _is_trusted(status: os.stat_result) -> bool:
 def _sweep(place: Path) -> None:
     """Remove what has not been used for long: once in a process, and only in one that has had to compile."""
     now = time.time()
-    with contextlib.suppress(OSError), os.scandir(place) as files:
+    with suppress(OSError), os.scandir(place) as files:
         for file in files:
-            with contextlib.suppress(OSError):
+            with suppress(OSError):
                 unused = abs(now - file.stat(follow_symlinks=False).st_mtime)  # abs: the clock may have been wrong
                 if file.name.endswith((".kernel", ".tmp")) and unused > UNUSED_DAYS * DAY:
                     os.unlink(file.path)
@@ -243,3 +244,10 @@ def write_atomically(path: Path, content: bytes, mode: int = 0o666) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def remove_leftovers(path: Path) -> None:
+    """Remove the temporary files of writers of this file that were killed."""
+    for leftover in path.parent.glob(f"{escape(path.name)}.{'[0-9a-f]' * 12}.tmp"):
+        with suppress(OSError):
+            leftover.unlink()

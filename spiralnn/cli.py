@@ -15,14 +15,16 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+import warnings
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import Any, NoReturn, TextIO
+from typing import Any, NoReturn
 
 import numpy as np
 
 from . import __version__
+from .watching import FitInterruptedWarning
 
 # Draws that the published run had consumed between the spiral and the first weights
 _BURNT_DRAWS = 18
@@ -54,14 +56,16 @@ def _run(arguments: list[str]) -> int:
         if args.command is None:
             parser.print_help()
             return 0
-        code = args.run(args)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", FitInterruptedWarning)  # Ctrl-C is meant for the command
+            code = args.run(args)
         sys.stdout.flush()
         return code
     except CommandError as error:
         return _fail(str(error), 1)
     except MemoryError:
         return _fail("not enough memory", 1)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, FitInterruptedWarning):
         return _fail("interrupted", 130)
     except BrokenPipeError:
         # whoever read our output has gone; keep the interpreter from flushing into the closed pipe
@@ -190,7 +194,13 @@ def _train(args: argparse.Namespace) -> int:
     def zeros(n: int) -> np.ndarray:
         return np.zeros(n, args.dtype)
 
-    common = {"step_size": args.step_size, "reg": args.reg, "n_threads": args.threads}
+    on_terminal = sys.stdout.isatty() and sys.stderr.isatty() and importlib.util.find_spec("tqdm") is not None
+    common = {
+        "step_size": args.step_size,
+        "reg": args.reg,
+        "n_threads": args.threads,
+        "progress": on_terminal,
+    }
     W = weights(D, K)
     linear = SoftmaxClassifier(
         max_iter=args.linear_steps, verbose=max(1, args.linear_steps // 20), init=(W, zeros(K)), **common
@@ -204,32 +214,31 @@ def _train(args: argparse.Namespace) -> int:
         _load_kernels(model, X, y, args.backend)
         if draw:
             importing.join()  # it would be in the way of what is timed
-        _train_one(name, model, X, y, args.backend, args.compare)
+        _train_one(model, X, y, args.backend, args.compare)
     if draw:
         _draw(args.out, X, y, linear, network)
     return 0
 
 
-def _train_one(name: str, model: Any, X: np.ndarray, y: np.ndarray, backend: str, compare: bool) -> None:
-    seconds = {backend: _fit(name, model.set_params(backend=backend), X, y)}
+def _train_one(model: Any, X: np.ndarray, y: np.ndarray, backend: str, compare: bool) -> None:
+    seconds = {backend: _fit(model.set_params(backend=backend), X, y)}
     print(f"training accuracy: {model.score(X, y):.2f}")
     print(f"training time: {seconds[backend]:.3f} s", flush=True)
     if compare:
         other = "reference" if backend == "fused" else "fused"
         twin = type(model)(**model.get_params()).set_params(backend=other, verbose=0)
         _load_kernels(twin, X, y, other)
-        seconds[other] = _fit(f"{name}, {other} backend", twin, X, y)
+        seconds[other] = _fit(twin, X, y)
         print(f"training time with the {other} backend: {seconds[other]:.3f} s")
         print(f"speedup over the NumPy reference: {seconds['reference'] / seconds['fused']:.1f}", flush=True)
 
 
-def _fit(name: str, model: Any, X: np.ndarray, y: np.ndarray) -> float:
+def _fit(model: Any, X: np.ndarray, y: np.ndarray) -> float:
     """Fit model and return the seconds it took."""
     try:
-        with _progress_bar(name, model):
-            start = time.perf_counter()
-            model.fit(X, y)
-            return time.perf_counter() - start
+        start = time.perf_counter()
+        model.fit(X, y)
+        return time.perf_counter() - start
     except (ValueError, ArithmeticError) as error:
         raise CommandError(str(error)) from error
 
@@ -239,51 +248,7 @@ def _load_kernels(model: Any, X: np.ndarray, y: np.ndarray, backend: str) -> Non
     if backend == "fused":
         some = np.unique(np.linspace(0, len(y) - 1, 1000).astype(int))
         with contextlib.suppress(ValueError, ArithmeticError):  # the fit itself will tell
-            type(model)(**model.get_params()).set_params(max_iter=1, verbose=0).fit(X[some], y[some])
-
-
-@contextlib.contextmanager
-def _progress_bar(name: str, model: Any) -> Iterator[None]:
-    """Show on a terminal how far fit has come, from its second second on."""
-    if not (sys.stderr.isatty() and sys.stdout.isatty() and importlib.util.find_spec("tqdm")):
-        yield
-        return
-    from tqdm import tqdm
-
-    bar = None
-    start = time.time()
-
-    def show(done: int, total: int) -> None:
-        nonlocal bar
-        if bar is None:
-            if time.time() - start < 1:
-                return
-            bar = tqdm(total=total, desc=name, unit=" steps", smoothing=0, leave=False)
-            bar.start_t = start
-        bar.update(done - bar.n)
-
-    class AboveBar:
-        """Standard output whose lines wipe the bar; its next update puts it back below them."""
-
-        def __init__(self, stream: TextIO) -> None:
-            self.stream = stream
-
-        def write(self, text: str) -> int:
-            if bar is not None:
-                bar.clear()
-            return self.stream.write(text)
-
-        def __getattr__(self, attribute: str) -> Any:
-            return getattr(self.stream, attribute)
-
-    model._progress = show
-    try:
-        with contextlib.redirect_stdout(AboveBar(sys.stdout)):
-            yield
-    finally:
-        model._progress = None
-        if bar is not None:
-            bar.close()
+            type(model)(**model.get_params()).set_params(max_iter=1, verbose=0, progress=False).fit(X[some], y[some])
 
 
 def _prepare_folder(folder: Path, what: str) -> None:

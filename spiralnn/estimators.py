@@ -1,13 +1,14 @@
 """The two estimators: check, allocate, call."""
 
 import math
-import time
+import numbers
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
-from . import fused
+from . import fused, watching
+from .checkpoint import Keeper, checked_place
 from .descent import CONVERGED, DIVERGED, Descent
 from .kernels import reference
 from .protocol import ClassifierProtocol, column_names, not_fitted
@@ -35,7 +36,6 @@ PREDICT_ROWS = 1 << 17  # rows whose scores are held at a time where only their 
 class _Classifier(ClassifierProtocol):
     """What both classifiers share. A subclass says which parameters it has and how they are drawn."""
 
-    _progress: Callable[[int, int], None] | None = None
 
     # Set by each subclass's own __init__, which scikit-learn wants to see spelled out.
     step_size: float
@@ -50,12 +50,25 @@ class _Classifier(ClassifierProtocol):
     warm_start: bool
     tol: float | None
     callback: Callable[[int, float, Any], Any] | None
+    progress: bool
     backend: str
 
     # -------------------------------------------------------------------------------------------------- fit
 
-    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Any:
+    def fit(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any = None,
+        *,
+        checkpoint: Any = None,
+        checkpoint_every: float = 60.0,
+        resume: bool = False,
+    ) -> Any:
         """Train by full-batch gradient descent.
+
+        Ctrl-C ends it within half a second, plus what writing a checkpoint takes: fit returns with a
+        FitInterruptedWarning, and the fitted attributes hold the state after the last whole step.
 
         Parameters
         ----------
@@ -65,6 +78,18 @@ class _Classifier(ClassifierProtocol):
             Class labels of any one sortable kind, at least two different ones.
         sample_weight : array (N,), optional
             Weight of each row in the loss: finite, at least 0, not all 0. A weight of 2 is the row twice.
+        checkpoint : path or None
+            A file that keeps the state of the run: written after the first moments, every `checkpoint_every` seconds
+            and at the end, whole at any moment. Where it cannot be written, a CheckpointWarning says so once, and the
+            run goes on.
+        checkpoint_every : float, default 60.0
+            Seconds between two checkpoints, at least 0.
+        resume : bool, default False
+            Go on from the checkpoint, to the very bits the run would have had, or from the beginning where there is
+            none. The data and all that changes the result must be what they were; `max_iter`, which counts the steps
+            before, may be larger, and `n_threads`, `verbose`, `progress` and `callback` may be others. The callback is
+            asked about the last step of the checkpoint first. Starting weights that are not fixed by `init`,
+            `warm_start` or an int as `random_state` are those of the checkpoint.
 
         Returns
         -------
@@ -73,15 +98,20 @@ class _Classifier(ClassifierProtocol):
         Raises
         ------
         ValueError, TypeError
-            A constructor argument, X, y or sample_weight is not what it must be; before any kernel runs and any fitted
-            state changes.
+            An argument is not what it must be, or the checkpoint is of another run, which the message compares; before
+            any kernel runs and any fitted state changes.
+        ModelFileError, OSError
+            The checkpoint to go on from is damaged or cannot be read; as early.
+        ImportError
+            progress is True, but tqdm is not installed; as early.
         FloatingPointError
             The loss or a parameter became NaN or infinite; the message names the step. The fitted attributes then hold
             the last finite parameters with a finite loss.
         KeyboardInterrupt
-            Within half a second of Ctrl-C. The fitted attributes hold the state after the last whole step.
+            Ctrl-C came before the first step was done, or within a second after it ended another fit.
         """
         settings = self._checked_settings()
+        path, every = checked_place(checkpoint, checkpoint_every, resume)
         names = column_names(X)
         descent, classes = self._checked_descent(
             settings,
@@ -91,17 +121,14 @@ class _Classifier(ClassifierProtocol):
             continues=self.warm_start and self.__sklearn_is_fitted__(),
             steps=1 if self.callback is not None else settings["max_iter"],
         )
+        keeper = None
+        if path is not None:
+            keeper = Keeper(path, every, self._run_settings(settings), self._run_data(descent))
+            if resume:
+                keeper.restore(descent, settings["max_iter"])
         self._begin(descent, classes, names)
-        try:
-            descent.run(
-                settings["max_iter"],
-                _Watcher(self, descent, settings["max_iter"]),
-                slice_steps=1 if self.callback is not None else None,
-            )
-        finally:
-            self._take_over(descent)
+        watching.descend(self, descent, settings["max_iter"], keeper, settings["bar"])
         self._check_divergence(descent)
-        self.converged_ = descent.status == CONVERGED
         return self
 
     def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> Any:
@@ -109,7 +136,7 @@ class _Classifier(ClassifierProtocol):
 
         The first call on an estimator that is not fitted starts a model as fit does; later calls, and calls after fit,
         go on. `loss_curve_` grows by one entry, the loss on these rows before the step, and `n_iter_` by one. max_iter,
-        tol, verbose and callback concern fit alone.
+        tol, verbose, progress and callback concern fit alone.
 
         Parameters
         ----------
@@ -168,7 +195,6 @@ class _Classifier(ClassifierProtocol):
         finally:
             self._take_over(descent, before)
         self._check_divergence(descent, before)
-        self.converged_ = False
         return self
 
     def _checked_descent(
@@ -230,6 +256,8 @@ class _Classifier(ClassifierProtocol):
         self._check_backend()
         if self.callback is not None and not callable(self.callback):
             raise TypeError(f"callback is {self.callback!r}, expected a function of (step, loss, model) or None")
+        if not isinstance(self.progress, bool | np.bool_):
+            raise TypeError(f"progress is {self.progress!r}, expected True or False")
         if isinstance(self.verbose, bool | np.bool_):
             verbose = int(self.verbose)
         else:
@@ -242,7 +270,28 @@ class _Classifier(ClassifierProtocol):
             "n_threads": thread_count(self.n_threads),
             "tol": None if self.tol is None else finite_number("tol", self.tol, minimum=0.0),
             "verbose": verbose,
+            "bar": watching.progress_bar() if self.progress else None,
         }
+
+    def _run_settings(self, settings: dict[str, Any]) -> dict[str, Any]:
+        """The constructor arguments that change the result of a fit, beside its data and start."""
+        names = ("hidden_size", "step_size", "reg", "tol")
+        chosen = {name: settings[name] for name in names if name in settings}
+        return {"model": type(self).__name__, "backend": self.backend, **chosen}
+
+    def _run_data(self, descent: Descent) -> dict[str, Sequence[np.ndarray]]:
+        """The arrays that change the result, by the names that an error calls them."""
+        data: dict[str, Sequence[np.ndarray]] = {"X": [descent.X], "y": [descent.y]}
+        if descent.sample_weight is not None:
+            data["sample_weight or class_weight"] = [descent.sample_weight]
+        if self._has_fixed_start():
+            data["the start"] = descent.params
+        return data
+
+    def _has_fixed_start(self) -> bool:
+        """Whether another process would draw the same starting parameters: from an int, or none at all."""
+        continues = self.warm_start and self.__sklearn_is_fitted__()
+        return continues or self.init is not None or isinstance(self.random_state, numbers.Integral)
 
     def _check_backend(self) -> None:
         if self.backend not in BACKENDS:
@@ -283,7 +332,11 @@ class _Classifier(ClassifierProtocol):
         params = descent.params
         self.coefs_ = list(params[0::2])
         self.intercepts_ = list(params[1::2])
-        # what is new, and not the whole curve: a callback comes here after every step
+        self._take_over_losses(descent, before)
+        self.converged_ = descent.status == CONVERGED
+
+    def _take_over_losses(self, descent: Descent, before: int = 0) -> None:
+        """Only what is new: a list of 10^7 numbers takes longer to make than Ctrl-C may wait."""
         self.loss_curve_[before + descent.n_steps :] = descent.losses[len(self.loss_curve_) - before :].tolist()
         self.loss_ = self.loss_curve_[-1] if self.loss_curve_ else math.nan
         self.n_iter_ = before + descent.n_steps
@@ -413,6 +466,8 @@ class SoftmaxClassifier(_Classifier):
         Stop once 10 steps in a row have not lowered the loss by at least tol. None: never.
     callback : function (step, loss, model) or None
         Called after every step with its number, the loss before it and this estimator; something true stops.
+    progress : bool, default False
+        Show a progress bar, on a terminal or in a notebook; needs tqdm.
     backend : {"fused", "reference"}
         The fused kernels, or the case study's NumPy.
 
@@ -451,6 +506,7 @@ class SoftmaxClassifier(_Classifier):
         warm_start: bool = False,
         tol: float | None = None,
         callback: Callable[[int, float, Any], Any] | None = None,
+        progress: bool = False,
         backend: str = "fused",
     ) -> None:
         self.step_size = step_size
@@ -465,6 +521,7 @@ class SoftmaxClassifier(_Classifier):
         self.warm_start = warm_start
         self.tol = tol
         self.callback = callback
+        self.progress = progress
         self.backend = backend
 
     def _shapes(self, D: int, K: int) -> tuple[tuple[int, ...], ...]:
@@ -505,6 +562,8 @@ class TwoLayerNet(_Classifier):
         Stop once 10 steps in a row have not lowered the loss by at least tol. None: never.
     callback : function (step, loss, model) or None
         Called after every step with its number, the loss before it and this estimator; something true stops.
+    progress : bool, default False
+        Show a progress bar, on a terminal or in a notebook; needs tqdm.
     backend : {"fused", "reference"}
         The fused kernels, or the case study's NumPy.
 
@@ -544,6 +603,7 @@ class TwoLayerNet(_Classifier):
         warm_start: bool = False,
         tol: float | None = None,
         callback: Callable[[int, float, Any], Any] | None = None,
+        progress: bool = False,
         backend: str = "fused",
     ) -> None:
         self.hidden_size = hidden_size
@@ -559,6 +619,7 @@ class TwoLayerNet(_Classifier):
         self.warm_start = warm_start
         self.tol = tol
         self.callback = callback
+        self.progress = progress
         self.backend = backend
 
     def _checked_settings(self) -> dict[str, Any]:
@@ -569,27 +630,3 @@ class TwoLayerNet(_Classifier):
         return (D, H), (H,), (H, K), (K,)
 
 
-class _Watcher:
-    """What happens between slices of a descent: log lines, progress, the user's callback."""
-
-    def __init__(self, model: _Classifier, descent: Descent, max_iter: int) -> None:
-        self.model, self.max_iter = model, max_iter
-        self.printed = 0
-        self.last_progress = 0.0
-
-    def __call__(self, descent: Descent) -> Any:
-        every = int(self.model.verbose)
-        if every:
-            losses = descent.losses
-            for step in range(self.printed, descent.n_steps):
-                if step % every == 0:
-                    print(f"iteration {step}: loss {losses[step]:f}", flush=True)
-            self.printed = descent.n_steps
-        if self.model._progress is not None and time.monotonic() - self.last_progress > 0.1:
-            self.last_progress = time.monotonic()
-            self.model._progress(descent.n_steps, self.max_iter)
-        # a step that diverged was taken back, and the one before it has been told already
-        if self.model.callback is not None and descent.n_steps and descent.status != DIVERGED:
-            self.model._take_over(descent)
-            return self.model.callback(descent.n_steps - 1, self.model.loss_, self.model)
-        return None
