@@ -496,6 +496,8 @@ def test_a_large_array_is_digested_in_blocks(monkeypatch):
     assert [array_file.digest_of(a) for a in arrays] == whole
     assert whole[0] == whole[1] and len(set(whole)) == 5
     assert array_file.digest_of(X, Y) != array_file.digest_of(Y, X)
+    zeros = np.zeros(4), np.zeros((2, 2)), np.zeros((4, 1)), np.zeros(4, np.int64), np.zeros(8, np.float32)
+    assert len({array_file.digest_of(a) for a in zeros}) == 5
 
 
 def test_fewer_steps_than_were_done_are_refused(path):

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -192,6 +193,27 @@ def test_an_exception_in_a_thread_is_raised_once_all_have_left():
 
     with pytest.raises(MemoryError, match="no room"):
         schedule.run_threads(work, 3, stop)
+
+
+def test_ctrl_c_while_a_thread_is_starting_waits_for_it_too(monkeypatch):
+    stop, left = np.zeros(1, np.int64), []
+    start = threading.Thread.start
+
+    def start_and_interrupt(thread):
+        start(thread)
+        if thread.name == "spiralnn-1":
+            raise KeyboardInterrupt
+
+    def work(thread):
+        while not stop[0]:
+            pass
+        threading.Event().wait(0.1)  # longer than a caller that does not wait takes to return
+        left.append(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", start_and_interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        schedule.run_threads(work, 3, stop)
+    assert sorted(left) == [0, 1]
 
 
 def test_threads_may_run_wherever_the_process_may():
