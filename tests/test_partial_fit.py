@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from spiralnn import SoftmaxClassifier, TwoLayerNet, load, loss_and_gradients, make_spiral
+from spiralnn.validation import class_labels
 
 X, Y = make_spiral(20, 3, random_state=0)
 N = len(X)
@@ -150,6 +151,13 @@ def test_more_classes_than_a_byte_can_name():
     assert model.loss_curve_ == linear(max_iter=1).fit(features, rank).loss_curve_
     expected.partial_fit(features[255:], y[255:])
     assert expected.n_iter_ == 2
+
+
+@pytest.mark.parametrize(("K", "kind"), [(256, np.uint8), (257, np.uint32)])
+def test_labels_to_be_found_take_a_byte_each(K, kind):
+    names = np.array([f"class {k:03}" for k in range(K)])
+    for labels in (class_labels(names, K)[1], class_labels(names[:2], 2, names)[1]):
+        assert labels.dtype == kind
 
 
 @both
