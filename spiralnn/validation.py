@@ -60,6 +60,8 @@ def _as_float_matrix(X: Any) -> np.ndarray:
             array = array.astype(np.float64)
         except (TypeError, ValueError) as error:
             raise type(error)(f"X has dtype {array.dtype}, expected real numbers ({error})") from None
+        except OverflowError as error:  # an integer beyond the range of floats
+            raise ValueError(f"X holds a number beyond float64, expected finite numbers ({error})") from None
     if array.ndim != 2:
         raise ValueError(
             f"X has {array.ndim} dimension{'s' * (array.ndim != 1)}, expected 2: (samples, features). "
@@ -179,6 +181,8 @@ def sample_weights(sample_weight: Any, N: int, dtype: Any) -> np.ndarray | None:
             weights = weights.astype(np.float64)
         except (TypeError, ValueError) as error:
             raise type(error)(f"sample_weight holds objects, expected real numbers ({error})") from None
+        except OverflowError as error:
+            raise ValueError(f"sample_weight holds a number beyond float64, expected finite ones ({error})") from None
     if weights.dtype.kind not in "fiub":
         raise TypeError(f"sample_weight has dtype {weights.dtype}, expected real numbers")
     check_finite("sample_weight", weights)
