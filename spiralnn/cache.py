@@ -17,11 +17,12 @@ import threading
 import time
 import uuid
 import warnings
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from functools import cache
 from glob import escape
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import llvmlite
 import numba
@@ -230,14 +231,18 @@ def _sweep(place: Path) -> None:
 
 
 def write_atomically(path: Path, content: bytes, mode: int = 0o666) -> None:
-    """Write a file that is complete whenever it can be seen: temporary file, fsync, rename.
+    """Write a file that is complete whenever it can be seen. mode: permissions, less what the umask takes away."""
+    with replacing(path, mode) as file:
+        file.write(content)
 
-    mode: permissions, less what the process's umask takes away.
-    """
+
+@contextmanager
+def replacing(path: Path, mode: int = 0o666) -> Iterator[BinaryIO]:
+    """A file to write that takes its place once it is whole: temporary file, fsync, rename."""
     temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex[:12]}.tmp")
     try:
         with open(temporary, "xb", opener=lambda name, flags: os.open(name, flags, mode)) as file:
-            file.write(content)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)

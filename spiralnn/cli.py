@@ -1,4 +1,4 @@
-"""The command: ``spiralnn train``, ``spiralnn bench``, ``spiralnn scale``, ``spiralnn info``.
+"""The command: ``spiralnn fit``, ``predict``, ``train``, ``bench``, ``scale`` and ``info``.
 
 Exit codes: 0 done, 1 failed (one line on stderr says why), 2 wrong usage, 130 interrupted.
 """
@@ -8,31 +8,36 @@ import contextlib
 import gc
 import importlib.metadata
 import importlib.util
-import math
 import os
 import platform
 import sys
-import tempfile
 import threading
 import time
-import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 
 from . import __version__
-from .watching import FitInterruptedWarning
+from .console import (
+    DONE,
+    SEEDS,
+    CommandError,
+    Parser,
+    adder,
+    guarded,
+    integer,
+    number,
+    prepare_folder,
+    tell,
+    unwritable,
+)
 
 # Draws that the published run had consumed between the spiral and the first weights
 _BURNT_DRAWS = 18
 _OPTIONAL_PACKAGES = ("matplotlib", "tqdm", "scipy", "scikit-learn", "pytest-benchmark")
-
-
-class CommandError(Exception):
-    """A failure to tell in one line, with exit code 1."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -50,45 +55,27 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: list[str]) -> int:
-    try:
+    def action() -> int:
         parser = _build_parser(with_bench=arguments[:1] == ["bench"])
         args = parser.parse_args(arguments)
         if args.command is None:
             parser.print_help()
-            return 0
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", FitInterruptedWarning)  # Ctrl-C is meant for the command
-            code = args.run(args)
-        sys.stdout.flush()
-        return code
-    except CommandError as error:
-        return _fail(str(error), 1)
-    except MemoryError:
-        return _fail("not enough memory", 1)
-    except (KeyboardInterrupt, FitInterruptedWarning):
-        return _fail("interrupted", 130)
-    except BrokenPipeError:
-        # whoever read our output has gone; keep the interpreter from flushing into the closed pipe
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+            return DONE
+        return args.run(args)
 
-
-def _fail(message: str, code: int) -> int:
-    print(f"spiralnn: {message}", file=sys.stderr)
-    return code
-
-
-class _Parser(argparse.ArgumentParser):
-    """Tells of wrong usage in one line."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: error: {message}\n")
+    return guarded(arguments[0] if arguments else "", action)
 
 
 def _build_parser(with_bench: bool) -> argparse.ArgumentParser:
-    parser = _Parser(prog="spiralnn", description="The spiral case study on fused Numba kernels.")
+    from . import commands as files
+
+    parser = Parser(prog="spiralnn", description="Small classifiers, trained by fused Numba kernels.")
     parser.add_argument("--version", action="version", version=f"spiralnn {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="command")
+
+    files.add_fit_arguments(commands.add_parser("fit", help="train on data in files, keep the model, score it"))
+    predict = commands.add_parser("predict", help="find classes or probabilities of rows, by a kept model")
+    files.add_predict_arguments(predict)
 
     train = commands.add_parser("train", help="run the case study: train both models, print their logs, draw figures")
     _add_train_arguments(train)
@@ -112,58 +99,22 @@ def _build_parser(with_bench: bool) -> argparse.ArgumentParser:
 # train
 
 
-def _adder(parser: argparse.ArgumentParser) -> Callable[..., None]:
-    """parser.add_argument, with the default shown."""
-
-    def add(name: str, *, help: str, **options: Any) -> None:
-        shown = f"{help} (default: %(default)s)" if options.get("default") is not None else help
-        parser.add_argument(name, help=shown, **options)
-
-    return add
-
-
 def _add_train_arguments(parser: argparse.ArgumentParser) -> None:
-    add = _adder(parser)
-    add("--n-per-class", type=_integer(1), default=100, metavar="N", help="rows of each class")
-    add("--classes", type=_integer(2), default=3, metavar="K", help="number of classes")
-    add("--hidden", type=_integer(1), default=100, metavar="H", help="hidden units of the network")
-    add("--steps", type=_integer(1), default=10_000, metavar="N", help="steps of the network")
-    add("--linear-steps", type=_integer(1), default=200, metavar="N", help="steps of the linear classifier")
-    add("--step-size", type=_number(), default=1.0, metavar="X", help="length of a step along the gradient")
-    add("--reg", type=_number(0.0), default=1e-3, metavar="X", help="strength of the L2 term")
-    add("--seed", type=_integer(0, 2**32 - 1), default=0, metavar="N", help="random state; 0 gives the published log")
+    add = adder(parser)
+    add("--n-per-class", type=integer(1), default=100, metavar="N", help="rows of each class")
+    add("--classes", type=integer(2), default=3, metavar="K", help="number of classes")
+    add("--hidden", type=integer(1), default=100, metavar="H", help="hidden units of the network")
+    add("--steps", type=integer(1), default=10_000, metavar="N", help="steps of the network")
+    add("--linear-steps", type=integer(1), default=200, metavar="N", help="steps of the linear classifier")
+    add("--step-size", type=number(), default=1.0, metavar="X", help="length of a step along the gradient")
+    add("--reg", type=number(0.0), default=1e-3, metavar="X", help="strength of the L2 term")
+    add("--seed", type=SEEDS, default=0, metavar="N", help="random state; 0 gives the published log")
     add("--dtype", choices=("float64", "float32"), default="float64", help="precision of data and parameters")
-    add("--threads", type=_integer(1), metavar="N", help="threads (default: all that this process may use)")
+    add("--threads", type=integer(1), metavar="N", help="threads (default: all that this process may use)")
     add("--backend", choices=("fused", "reference"), default="fused", help="fused kernels or the NumPy reference")
     add("--compare", action="store_true", help="train with the other backend too and print the speedup")
     add("--out", type=Path, default=Path("spiral-out"), metavar="DIR", help="folder for the figures")
     add("--no-figures", action="store_true", help="draw nothing, write nothing")
-
-
-def _integer(low: int, high: int | None = None) -> Callable[[str], int]:
-    expected = f"an integer, {low} or more" if high is None else f"an integer from {low} to {high}"
-
-    def parse(text: str) -> int:
-        with contextlib.suppress(ValueError):
-            value = int(text)
-            if value >= low and (high is None or value <= high):
-                return value
-        raise argparse.ArgumentTypeError(f"{text!r} given, expected {expected}")
-
-    return parse
-
-
-def _number(low: float = -math.inf) -> Callable[[str], float]:
-    expected = "a finite number" if low == -math.inf else f"a finite number, {low:g} or more"
-
-    def parse(text: str) -> float:
-        with contextlib.suppress(ValueError):
-            value = float(text)
-            if math.isfinite(value) and value >= low:
-                return value
-        raise argparse.ArgumentTypeError(f"{text!r} given, expected {expected}")
-
-    return parse
 
 
 def _train(args: argparse.Namespace) -> int:
@@ -172,9 +123,9 @@ def _train(args: argparse.Namespace) -> int:
 
     draw = not args.no_figures
     if draw:
-        _prepare_folder(args.out, "figures")
+        prepare_folder(args.out, "figures")
         if importlib.util.find_spec("matplotlib") is None:
-            print("spiralnn: no figures without matplotlib: pip install spiralnn[plot]", file=sys.stderr)
+            tell("train", "no figures without matplotlib: pip install spiralnn[plot]")
             draw = False
 
     # Compiling spends half its time where another thread may run: matplotlib is imported meanwhile.
@@ -217,7 +168,7 @@ def _train(args: argparse.Namespace) -> int:
         _train_one(model, X, y, args.backend, args.compare)
     if draw:
         _draw(args.out, X, y, linear, network)
-    return 0
+    return DONE
 
 
 def _train_one(model: Any, X: np.ndarray, y: np.ndarray, backend: str, compare: bool) -> None:
@@ -251,20 +202,6 @@ def _load_kernels(model: Any, X: np.ndarray, y: np.ndarray, backend: str) -> Non
             type(model)(**model.get_params()).set_params(max_iter=1, verbose=0, progress=False).fit(X[some], y[some])
 
 
-def _prepare_folder(folder: Path, what: str) -> None:
-    """Create folder and make sure a file can be written in it: better now than after the work."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise _unwritable(folder, what, error) from error
-
-
-def _unwritable(folder: Path, what: str, error: OSError) -> CommandError:
-    return CommandError(f"cannot write {what} to {str(folder)!r}: {error.strerror or error}")
-
-
 def _draw(folder: Path, X: np.ndarray, y: np.ndarray, linear: Any, network: Any) -> None:
     from . import plots
 
@@ -281,7 +218,7 @@ def _draw(folder: Path, X: np.ndarray, y: np.ndarray, linear: Any, network: Any)
         curves = {"linear classifier": linear.loss_curve_, "two-layer network": network.loss_curve_}
         plots.draw_loss_curves(folder / "loss.png", curves)
     except OSError as error:
-        raise _unwritable(folder, "figures", error) from error
+        raise unwritable(folder, "figures", error) from error
     if sys.stdout.isatty():
         print(f"figures: {folder}{os.sep}")
 
@@ -307,17 +244,17 @@ def _load_bench() -> ModuleType:
 
 
 def _add_scale_arguments(parser: argparse.ArgumentParser) -> None:
-    add = _adder(parser)
+    add = adder(parser)
     add("--model", choices=("linear", "two-layer", "both"), default="both", help="what to measure")
     add("--dtype", choices=("float64", "float32", "both"), default="float64", help="precision of data and parameters")
-    add("--hidden", type=_integer(1), default=100, metavar="H", help="hidden units of the network")
+    add("--hidden", type=integer(1), default=100, metavar="H", help="hidden units of the network")
     rows = parser.add_mutually_exclusive_group()
-    rows.add_argument("--max-rows", type=_integer(1000), default=10**8, metavar="N",
+    rows.add_argument("--max-rows", type=integer(1000), default=10**8, metavar="N",
                       help="sizes 1000, 3000, 10 000, ... up to this (default: %(default)s)")  # fmt: skip
-    rows.add_argument("--sizes", type=_list(_integer(1)), metavar="N,N,...", help="these sizes instead")
-    add("--threads", type=_list(_integer(1)), metavar="N,N,...", help="numbers of threads (default: 1, 2, 4, ... all)")
-    add("--budget", type=_number(0.0), default=300.0, metavar="SECONDS", help="leave out what would take longer")
-    add("--memory", type=_number(0.0), metavar="GIB", help="leave out what needs more (default: 3/4 of what is free)")
+    rows.add_argument("--sizes", type=_list(integer(1)), metavar="N,N,...", help="these sizes instead")
+    add("--threads", type=_list(integer(1)), metavar="N,N,...", help="numbers of threads (default: 1, 2, 4, ... all)")
+    add("--budget", type=number(0.0), default=300.0, metavar="SECONDS", help="leave out what would take longer")
+    add("--memory", type=number(0.0), metavar="GIB", help="leave out what needs more (default: 3/4 of what is free)")
     add("--no-reference", action="store_true", help="leave out NumPy")
     add("--out", type=Path, default=Path("scale-out"), metavar="DIR", help="folder for scale.json and the figures")
     add("--resume", action="store_true", help="keep what scale.json holds and measure the rest; else it is replaced")
@@ -346,11 +283,8 @@ def _scale(args: argparse.Namespace) -> int:
         reference=not args.no_reference,
         figures=not args.no_figures,
     )
-    _prepare_folder(args.out, "results")
-    try:
-        return scaling.run(settings)
-    except scaling_plan.ScalingError as error:
-        raise CommandError(str(error)) from error
+    prepare_folder(args.out, "results")
+    return scaling.run(settings)
 
 
 # info
@@ -371,4 +305,4 @@ def _info(args: argparse.Namespace) -> int:
     lines["cache folder"] = cache.folder() or "none (kernels are compiled in every process)"
     for name, value in lines.items():
         print(f"{name}: {value}")
-    return 0
+    return DONE

@@ -21,6 +21,7 @@ import numpy as np
 
 from . import __version__, limits, scaling_report
 from .cache import write_atomically
+from .console import INTERRUPTED, tell, unwritable
 from .data import make_spiral
 from .descent import Descent
 from .kernels import reference
@@ -152,10 +153,10 @@ def run(settings: Settings) -> int:
         _load_kernels(settings, plan)
         _measure_all(settings, plan, results)
     except KeyboardInterrupt:
-        code = 130
+        code = INTERRUPTED
         if results.rows:
             results.save()  # the signal may have come while a row was being written
-        print("spiralnn: interrupted; --resume goes on with what is missing", file=sys.stderr)
+        tell("scale", "interrupted; --resume goes on with what is missing")
     if results.rows:
         print(scaling_report.table(results.rows))
         if settings.figures:
@@ -189,7 +190,7 @@ def _measure_all(settings: Settings, plan: Plan, results: Results) -> None:
         for i, (case, planned) in enumerate(cases.items()):
             if time.perf_counter() > deadline:
                 left = len(cases) - i
-                print(f"spiralnn: the budget is used up; --resume measures the {left} cases left", file=sys.stderr)
+                tell("scale", f"the budget is used up; --resume measures the {left} cases left")
                 return
             progress.begin(case)
             if X.dtype != case.dtype or len(X) == 0:
@@ -408,11 +409,11 @@ def _progress(cases: dict[Case, float]) -> Iterator[_Lines | _Bar]:
 
 def _draw(folder: Path, results: Results) -> None:
     if importlib.util.find_spec("matplotlib") is None:
-        print("spiralnn: no figures without matplotlib: pip install spiralnn[plot]", file=sys.stderr)
+        tell("scale", "no figures without matplotlib: pip install spiralnn[plot]")
         return
     from . import scaling_plots
 
     try:
         scaling_plots.draw(folder, results.rows, results.limits, results.model["hidden"], results.machine["cpu"])
     except OSError as error:
-        raise ScalingError(f"cannot write figures to {str(folder)!r}: {error.strerror or error}") from error
+        raise unwritable(folder, "figures", error) from error

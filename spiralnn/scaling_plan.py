@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from .console import CommandError
 from .descent import step_flops
 from .limits import Limits
 
@@ -24,8 +25,8 @@ STEP_OVERHEAD = 20e-6
 MEMORY_SHARE = 0.75  # of what is available, taken by default
 
 
-class ScalingError(Exception):
-    """A failure to tell in one line."""
+class ScalingError(CommandError):
+    """A measurement that cannot be made, or that is wrong."""
 
 
 class Settings(NamedTuple):

@@ -109,8 +109,8 @@ def writable_view(array: np.ndarray) -> np.ndarray:
     return np.asarray(Memory())
 
 
-def check_finite(name: str, array: np.ndarray) -> None:
-    """ValueError that says where the first NaN or infinity stands."""
+def check_finite(name: str, array: np.ndarray, first_row: int = 0) -> None:
+    """ValueError that says where the first NaN or infinity stands, in what array is the rows of from first_row on."""
     for start in range(0, len(array), CHECKED_ROWS):
         part = array[start : start + CHECKED_ROWS]
         # the sum is finite when all values are, and costs no temporary; only when it is not, look at each
@@ -121,7 +121,7 @@ def check_finite(name: str, array: np.ndarray) -> None:
         if len(bad):
             place = tuple(int(i) for i in bad[0])
             value = "NaN" if np.isnan(part[place]) else "infinity"
-            where = ", ".join(str(i) for i in (place[0] + start, *place[1:]))
+            where = ", ".join(str(i) for i in (first_row + start + place[0], *place[1:]))
             raise ValueError(f"{name} holds {value} at [{where}], expected finite numbers")
 
 

@@ -177,7 +177,7 @@ def test_without_matplotlib_it_trains_and_says_so_once(tmp_path):
         cwd=tmp_path, env={**os.environ, "PYTHONPATH": paths}, capture_output=True, text=True, timeout=600,
     )  # fmt: skip
     assert result.returncode == 0
-    assert result.stderr == "spiralnn: no figures without matplotlib: pip install spiralnn[plot]\n"
+    assert result.stderr == "spiralnn train: no figures without matplotlib: pip install spiralnn[plot]\n"
     assert result.stdout.count("training accuracy") == 2
 
 
@@ -185,7 +185,7 @@ def test_unwritable_folder_is_told_before_training(tmp_path):
     (tmp_path / "file").write_text("")
     code, out, err = run("train", "--out", "file/figures", cwd=tmp_path)
     assert (code, out, len(err)) == (1, [], 1)
-    assert err[0].startswith("spiralnn: cannot write figures to 'file/figures': ")
+    assert err[0].startswith("spiralnn train: error: cannot write figures to 'file/figures': ")
 
 
 @pytest.mark.parametrize(
@@ -231,7 +231,7 @@ def test_help_without_a_subcommand(tmp_path):
     code, out, err = run(cwd=tmp_path)
     assert (code, err) == (0, [])
     assert out[0].startswith("usage: spiralnn")
-    assert all(any(name in line for line in out) for name in ("train", "bench", "scale", "info"))
+    assert all(any(name in line for line in out) for name in ("fit", "predict", "train", "bench", "scale", "info"))
     assert run("--help", cwd=tmp_path)[1] == out
 
 
@@ -273,7 +273,7 @@ def test_interrupt(tmp_path):
     sent = time.monotonic()
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert err == "spiralnn: interrupted\n"
+    assert err == "spiralnn train: interrupted\n"
     # half a second to stop, and generously as much again for a process to end on a busy machine
     assert time.monotonic() - sent < 2
 

@@ -12,7 +12,10 @@ ROOT = Path(__file__).resolve().parent.parent
 # From the top down. A module may import from its own layer and from those below.
 LAYERS = [
     {"__main__"},
-    {"cli", "plots", "scaling", "scaling_plan", "scaling_plots", "scaling_report"},
+    {"cli"},
+    {"commands", "plots", "scaling", "scaling_plan", "scaling_plots", "scaling_report"},
+    {"tables"},
+    {"console"},
     {"__init__"},
     {"estimators", "model_file", "objective", "data"},
     {"protocol", "watching"},

@@ -240,7 +240,7 @@ def test_what_was_measured_survives(sign, short, tmp_path, capsys):
     assert 2 <= len(before) < 8
     if sign == "SIGINT":
         assert process.returncode == 130
-        assert err.splitlines()[-1] == "spiralnn: interrupted; --resume goes on with what is missing"
+        assert err.splitlines()[-1] == "spiralnn scale: interrupted; --resume goes on with what is missing"
         assert len(out[out.index("\nmodel ") + 1 :].splitlines()) == 1 + len(before)
         assert json.loads((tmp_path / "scale.json").read_text())["command"].startswith("spiralnn scale --sizes")
     assert cli.main([*options, f"--out={tmp_path}", "--resume"]) == 0
@@ -268,7 +268,7 @@ def test_an_overrun_budget_ends_the_run_and_resume_goes_on(tmp_path, fast, monke
     code, _, err = scale(tmp_path, capsys, "--budget=20")
     n_done = len(rows_of(tmp_path))
     assert code == 0 and 0 < n_done < 4
-    assert f"spiralnn: the budget is used up; --resume measures the {4 - n_done} cases left" in err
+    assert f"spiralnn scale: the budget is used up; --resume measures the {4 - n_done} cases left" in err
     monkeypatch.undo()
     assert scale(tmp_path, capsys, "--resume")[0] == 0
     assert len(rows_of(tmp_path)) == 4
@@ -308,7 +308,7 @@ def scale(tmp_path, capsys, *options):
 
 def assert_one_line(result, *parts):
     code, _, err = result
-    assert code == 1 and len(err.splitlines()) == 1 and err.startswith("spiralnn: ")
+    assert code == 1 and len(err.splitlines()) == 1 and err.startswith("spiralnn scale: error: ")
     assert all(part in err for part in parts), err
 
 
@@ -415,7 +415,7 @@ def test_without_matplotlib_it_measures_and_says_so_once(tmp_path, fast, monkeyp
     arguments = ["scale", "--sizes=200", "--threads=1", "--model=linear", f"--out={tmp_path}"]
     assert cli.main(arguments) == 0
     err = capsys.readouterr().err.splitlines()
-    assert err[-1] == "spiralnn: no figures without matplotlib: pip install spiralnn[plot]"
+    assert err[-1] == "spiralnn scale: no figures without matplotlib: pip install spiralnn[plot]"
     assert [path.name for path in tmp_path.iterdir()] == ["scale.json"]
 
 

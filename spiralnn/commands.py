@@ -1,0 +1,352 @@
+"""`spiralnn fit` and `spiralnn predict`: train on tables in files, keep the model, use it.
+
+All inputs are read and checked, and every output is known to be writable, before the first step.
+"""
+
+import argparse
+import contextlib
+import importlib.util
+import math
+import sys
+import time
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from . import FitInterruptedWarning, SoftmaxClassifier, TwoLayerNet, __version__, load, tables
+from .console import (
+    DONE,
+    INTERRUPTED,
+    SEEDS,
+    CommandError,
+    adder,
+    check_output,
+    integer,
+    number,
+    print_json,
+    tell,
+    unwritable,
+)
+from .tables import Table
+from .validation import check_finite, class_labels
+
+MODELS = {"two-layer": TwoLayerNet, "linear": SoftmaxClassifier}
+LOG_LINES = 20  # of a training whose progress can be shown by lines only
+FIT_EXAMPLES = """\
+examples:
+  spiralnn fit X.npy y.npy --test X_test.npy y_test.npy --out model.npz
+  spiralnn fit table.csv --target label --test-fraction 0.2 --out model.npz"""
+PREDICT_EXAMPLES = """\
+examples:
+  spiralnn predict model.npz X.npy --out labels.npy
+  spiralnn predict model.npz table.csv --target label --proba --out probabilities.csv"""
+BLOCK_NUMBERS = 1 << 22  # of inputs or scores that predict holds at a time
+
+
+class Data(NamedTuple):
+    """Rows with their labels, and where they came from."""
+
+    X: Table
+    y: np.ndarray
+    source: Path
+
+
+# fit
+
+
+def add_fit_arguments(parser: argparse.ArgumentParser) -> None:
+    add = adder(parser)
+    parser.add_argument("X", type=tables.table_path, help="inputs, a row each: .npy, .csv or .parquet")
+    parser.add_argument("y", type=tables.table_path, nargs="?", help="a file with one label a row; or see --target")
+    add("--target", metavar="COLUMN", help="labels are this column of X: its name, or its number from 0 (-1: the last)")
+    add("--header", action=argparse.BooleanOptionalAction, default=None,
+        help="whether the first line of CSV files holds names (default: when it holds no numbers)")  # fmt: skip
+    add("--out", type=Path, metavar="FILE", help="write the model here, to be read by predict and by spiralnn.load")
+
+    model = adder(parser.add_argument_group("the model and its training"))
+    model("--model", choices=tuple(MODELS), default="two-layer", help="network of one hidden layer, or linear")
+    model("--hidden", type=integer(1), metavar="H", help="hidden units of the network (default: 100)")
+    model("--max-iter", type=integer(1), metavar="N", help="steps (default: 10000; linear: 200)")
+    model("--step-size", type=number(), default=1.0, metavar="X", help="length of a step along the gradient")
+    model("--reg", type=number(0.0), default=1e-3, metavar="X", help="strength of the L2 term")
+    model("--init-scale", type=number(0.0), default=0.01, metavar="X", help="factor on the random starting weights")
+    model("--tol", type=number(0.0), metavar="X", help="stop once 10 steps in a row have not gained X in loss")
+    model("--seed", type=SEEDS, default=0, metavar="N", help="random state of starting weights and of --test-fraction")
+    model("--dtype", choices=("float64", "float32"), help="precision (default: float32 if X is that, else float64)")
+    model("--threads", type=integer(1), metavar="N", help="threads (default: all that this process may use)")
+
+    score = adder(parser.add_argument_group("held-out score").add_mutually_exclusive_group())
+    score("--test", type=tables.table_path, nargs="+", metavar="FILE", help="X and y, or a table that has --target")
+    score("--test-fraction", type=number(0.0), metavar="X", help="hold out this share of the rows, chosen by --seed")
+
+    runs = adder(parser.add_argument_group("long runs"))
+    runs("--checkpoint", type=Path, metavar="FILE", help="keep the state of the run here")
+    runs("--checkpoint-every", type=number(0.0), default=60.0, metavar="SECONDS", help="how often")
+    runs("--resume", action="store_true", help="go on from the checkpoint, if it is there")
+
+    shown = parser.add_argument_group("what is shown").add_mutually_exclusive_group()
+    shown.add_argument("--verbose", type=integer(0), default=0, metavar="K", help="print the loss every K steps")
+    shown.add_argument("--quiet", action="store_true", help="no progress and no report")
+    add("--json", action="store_true", help="report as one JSON object on stdout")
+    parser.formatter_class, parser.epilog = argparse.RawDescriptionHelpFormatter, FIT_EXAMPLES
+    parser.set_defaults(run=fit, refuse=parser.error)
+
+
+def fit(args: argparse.Namespace) -> int:
+    """Train, save, score, report."""
+    _check_usage(args)
+    files = [args.X, *filter(None, [args.y]), *(args.test or [])]
+    for path, what in ((args.out, "the model"), (args.checkpoint, "checkpoints")):
+        if path is not None:
+            check_output(path, what, files)
+    data, test = _read_data(args)
+    model = _make_model(args)
+    start = time.perf_counter()
+    _train(model, data, args)
+    seconds = time.perf_counter() - start
+
+    interrupted = model.n_iter_ < model.max_iter and not model.converged_
+    if args.out is not None:
+        try:
+            model.save(args.out)
+        except OSError as error:
+            raise unwritable(args.out, "the model", error) from error
+    # who presses Ctrl-C does not wait for a pass over the rows
+    train_accuracy = None if interrupted else model.score(data.X, data.y)
+    test_accuracy = None if interrupted or test is None else model.score(test.X, test.y)
+    report = {
+        "command": "fit",
+        "version": __version__,
+        "model": args.model,
+        "N": len(data.y),
+        "N_test": 0 if test is None else len(test.y),
+        "D": data.X.shape[1],
+        "H": getattr(model, "hidden_size", None),
+        "K": len(model.classes_),
+        "classes": model.classes_.tolist(),
+        "features": None if data.X.columns is None else list(data.X.columns),
+        "dtype": model.coefs_[0].dtype.name,
+        "step_size": args.step_size,
+        "reg": args.reg,
+        "seed": args.seed,
+        "loss": model.loss_,
+        "n_iter": model.n_iter_,
+        "max_iter": model.max_iter,
+        "converged": model.converged_,
+        "interrupted": interrupted,
+        "train_accuracy": train_accuracy,
+        "test_accuracy": test_accuracy,
+        "seconds": seconds,
+        "path": args.out,
+        "checkpoint": args.checkpoint,
+    }
+    if args.json:
+        print_json(report)
+    elif not args.quiet:
+        _print_report(report)
+    if interrupted:
+        kept = "" if args.out is None else f"; the model as it is then is in {str(args.out)!r}"
+        more = "" if args.checkpoint is None else "; --resume goes on"
+        tell("fit", f"interrupted after {model.n_iter_} of {model.max_iter} steps{kept}{more}")
+        return INTERRUPTED
+    return DONE
+
+
+def _check_usage(args: argparse.Namespace) -> None:
+    """What argparse cannot tell: which options go together."""
+    if args.target is not None and (args.y is not None or any(map(tables.is_npy, [args.X, *(args.test or [])]))):
+        args.refuse("argument --target: the labels are a column of X, a .csv or .parquet file, and y is not given")
+    if args.target is None and args.y is None:
+        args.refuse("labels are missing: give a file y, or --target COLUMN when they are a column of X")
+    n_files = 2 if args.target is None else 1
+    if args.test is not None and len(args.test) != n_files:
+        args.refuse(f"argument --test: {len(args.test)} files given, expected {n_files}")
+    if args.test_fraction is not None and not 0 < args.test_fraction < 1:
+        args.refuse("argument --test-fraction: expected a number between 0 and 1")
+    if args.model == "linear" and args.hidden is not None:
+        args.refuse("argument --hidden: a linear model has no hidden units")
+    if args.resume and args.checkpoint is None:
+        args.refuse("argument --resume: needs --checkpoint")
+    if args.out is not None and args.checkpoint is not None and args.out.absolute() == args.checkpoint.absolute():
+        args.refuse("argument --checkpoint: expected another file than --out")
+
+
+def _read_data(args: argparse.Namespace) -> tuple[Data, Data | None]:
+    """Rows to train with, and rows held out, if any."""
+    data = _read(args, args.X, args.y)
+    classes, codes = _checked(data.source, class_labels, data.y, len(data.X))
+    if len(classes) < 2:
+        raise CommandError(f"{data.source}: all labels are {classes.tolist()[0]!r}, expected at least 2 classes")
+    if args.test is not None:
+        test = _read(args, *args.test)
+        _check_test(data, test, classes)
+        return data, test
+    if args.test_fraction is None:
+        return data, None
+
+    N = len(codes)
+    n_test = math.floor(N * args.test_fraction + 0.5)
+    if not 0 < n_test < N:
+        raise CommandError(f"--test-fraction {args.test_fraction:g} of {N} rows is {n_test}, expected 1 to {N - 1}")
+    held_out = np.zeros(N, bool)
+    held_out[np.random.default_rng(args.seed).permutation(N)[:n_test]] = True
+    left = np.bincount(codes[~held_out], minlength=len(classes))
+    if not left.all():
+        raise CommandError(
+            f"{data.source}: --test-fraction {args.test_fraction:g} with --seed {args.seed} leaves no row of class "
+            f"{classes.tolist()[left.argmin()]!r} to train with; try another --seed or a smaller fraction"
+        )
+    parts = [Data(data.X.rows(where), data.y[where], data.source) for where in (~held_out, held_out)]
+    return parts[0], parts[1]
+
+
+def _read(args: argparse.Namespace, X_path: Path, y_path: Path | None = None) -> Data:
+    X, y = tables.read_table(X_path, args.target, args.header)
+    if args.dtype is not None:
+        X = X.astype(args.dtype)
+        _checked(X_path, check_finite, f"X as {args.dtype}", X.matrix)
+    if y_path is not None:
+        y = tables.read_column(y_path, len(X), args.header)
+    return Data(X, y, y_path or X_path)
+
+
+def _check_test(data: Data, test: Data, classes: np.ndarray) -> None:
+    """CommandError unless a model of data can be scored on test."""
+    _checked(test.source, class_labels, test.y, len(test.X))
+    if test.X.shape[1] != data.X.shape[1]:
+        raise CommandError(f"{test.source}: {test.X.shape[1]} inputs, but training has {data.X.shape[1]}")
+    names, expected = test.X.columns, data.X.columns
+    if names is not None and expected is not None and list(names) != list(expected):
+        raise CommandError(f"{test.source}: columns {', '.join(names)}, but training has {', '.join(expected)}")
+    unknown = ~np.isin(test.y, classes)
+    if unknown.any():
+        label = test.y[unknown.argmax()].tolist()
+        raise CommandError(f"{test.source}: label {label!r}, but training has only {_some(classes.tolist())}")
+
+
+def _some(values: list[Any]) -> str:
+    return ", ".join(map(repr, values[:10])) + ", ..." * (len(values) > 10)
+
+
+def _checked(source: Path, check: Any, *arguments: Any) -> Any:
+    """What a check of `validation` returns; what it refuses is told with the file's name."""
+    try:
+        return check(*arguments)
+    except (ValueError, TypeError) as error:
+        raise CommandError(f"{source}: {error}") from error
+
+
+def _make_model(args: argparse.Namespace) -> Any:
+    given = {"max_iter": args.max_iter, "hidden_size": args.hidden}
+    bar = not args.quiet and sys.stderr.isatty()
+    model = MODELS[args.model](
+        step_size=args.step_size,
+        reg=args.reg,
+        init_scale=args.init_scale,
+        tol=args.tol,
+        random_state=args.seed,
+        n_threads=args.threads,
+        verbose=args.verbose,
+        progress=bar and importlib.util.find_spec("tqdm") is not None,
+        **{name: value for name, value in given.items() if value is not None},
+    )
+    if bar and not model.progress and not model.verbose:
+        model.verbose = max(1, model.max_iter // LOG_LINES)
+    return model
+
+
+def _train(model: Any, data: Data, args: argparse.Namespace) -> None:
+    # log lines are part of the report; beside JSON, or instead of a bar, they are not
+    where = sys.stdout if args.verbose and not args.json else sys.stderr
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(where):
+            warnings.simplefilter("ignore", FitInterruptedWarning)  # told at the end
+            model.fit(
+                data.X, data.y,
+                checkpoint=args.checkpoint, checkpoint_every=args.checkpoint_every, resume=args.resume,
+            )  # fmt: skip
+    except OSError as error:
+        raise CommandError(f"cannot read {error.filename!r}: {error.strerror}") from error
+    except FloatingPointError as error:
+        raise CommandError(f"{error}. No model is saved") from error
+    except (ValueError, TypeError) as error:
+        raise CommandError(str(error)) from error
+
+
+def _print_report(report: dict[str, Any]) -> None:
+    hidden = "" if report["H"] is None else f" of {report['H']} hidden units"
+    print(f"{report['N']} rows, {report['D']} inputs, {report['K']} classes, {report['dtype']}")
+    print(f"{report['model']} model{hidden}: {report['n_iter']} steps in {report['seconds']:.3f} s")
+    print(f"loss: {report['loss']:f}{' (converged)' if report['converged'] else ''}")
+    if report["train_accuracy"] is not None:
+        print(f"training accuracy: {report['train_accuracy']:.4f}")
+    if report["test_accuracy"] is not None:
+        print(f"test accuracy: {report['test_accuracy']:.4f} ({report['N_test']} rows held out)")
+    if report["path"] is not None:
+        print(f"model: {report['path']}")
+
+
+# predict
+
+
+def add_predict_arguments(parser: argparse.ArgumentParser) -> None:
+    add = adder(parser)
+    parser.add_argument("model", type=Path, help="a model that fit has written")
+    parser.add_argument("X", type=tables.table_path, help="inputs, a row each: .npy, .csv or .parquet")
+    add("--out", type=tables.table_path, metavar="FILE", help=".npy, .csv or .parquet (default: lines on stdout)")
+    add("--proba", action="store_true", help="probabilities of all classes instead of the likeliest class")
+    add("--target", metavar="COLUMN", help="leave out this column of X: its name, or its number from 0 (-1: the last)")
+    add("--header", action=argparse.BooleanOptionalAction, default=None,
+        help="whether the first line of a CSV file holds names (default: when it holds no numbers)")  # fmt: skip
+    add("--threads", type=integer(1), metavar="N", help="threads (default: all that this process may use)")
+    add("--json", action="store_true", help="report as one JSON object on stdout; needs --out")
+    parser.formatter_class, parser.epilog = argparse.RawDescriptionHelpFormatter, PREDICT_EXAMPLES
+    parser.set_defaults(run=predict, refuse=parser.error)
+
+
+def predict(args: argparse.Namespace) -> int:
+    """The class of every row, or its probabilities, block by block."""
+    if args.target is not None and tables.is_npy(args.X):
+        args.refuse("argument --target: needs a .csv or .parquet file")
+    if args.json and args.out is None:
+        args.refuse("argument --json: needs --out, for predictions are on stdout otherwise")
+    if args.out is not None:
+        check_output(args.out, "predictions", [args.model, args.X])
+        tables.check_installed(args.out)
+    model = _load(args.model).set_params(n_threads=args.threads)
+    start = time.perf_counter()
+    N = 0
+    with tables.writer(args.out, _names(model) if args.proba else ["label"]) as write:
+        for block in _predictions(model, args):
+            write(block)
+            N += len(block)
+    if args.json:
+        print_json({
+            "command": "predict", "version": __version__, "model": args.model, "N": N, "D": model.n_features_in_,
+            "K": len(model.classes_), "classes": model.classes_.tolist(), "proba": args.proba,
+            "seconds": time.perf_counter() - start, "path": args.out,
+        })  # fmt: skip
+    return DONE
+
+
+def _load(path: Path) -> Any:
+    try:
+        return load(path)
+    except OSError as error:
+        raise CommandError(f"cannot read {str(path)!r}: {error.strerror or error}") from error
+    except ValueError as error:
+        raise CommandError(str(error)) from error
+
+
+def _predictions(model: Any, args: argparse.Namespace) -> Iterator[np.ndarray]:
+    rows = max(1, BLOCK_NUMBERS // max(model.n_features_in_, len(model.classes_)))
+    for block in tables.blocks(args.X, rows, args.target, args.header):
+        found = _checked(args.X, model.predict_proba if args.proba else model.predict, block)
+        yield found.astype(str) if found.dtype.kind == "O" else found
+
+
+def _names(model: Any) -> list[str]:
+    return [str(label) for label in model.classes_.tolist()]
