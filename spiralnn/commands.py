@@ -31,7 +31,7 @@ from .console import (
     unwritable,
 )
 from .tables import Table
-from .validation import check_finite, class_labels
+from .validation import check_finite, class_labels, label_column, sample_weights
 
 MODELS = {"two-layer": TwoLayerNet, "linear": SoftmaxClassifier}
 LOG_LINES = 20  # of a training whose progress can be shown by lines only
@@ -52,6 +52,7 @@ class Data(NamedTuple):
     X: Table
     y: np.ndarray
     source: Path
+    weights: np.ndarray | None = None
 
 
 # fit
@@ -64,6 +65,8 @@ def add_fit_arguments(parser: argparse.ArgumentParser) -> None:
     add("--target", metavar="COLUMN", help="labels are this column of X: its name, or its number from 0 (-1: the last)")
     add("--header", action=argparse.BooleanOptionalAction, default=None,
         help="whether the first line of CSV files holds names (default: when it holds no numbers)")  # fmt: skip
+    add("--sample-weight", type=tables.table_path, metavar="FILE", help="one weight a row, 0 or more")
+    add("--class-weight", choices=("balanced",), help="weigh rows so that all classes count the same")
     add("--out", type=Path, metavar="FILE", help="write the model here, to be read by predict and by spiralnn.load")
 
     model = adder(parser.add_argument_group("the model and its training"))
@@ -98,7 +101,7 @@ def add_fit_arguments(parser: argparse.ArgumentParser) -> None:
 def fit(args: argparse.Namespace) -> int:
     """Train, save, score, report."""
     _check_usage(args)
-    files = [args.X, *filter(None, [args.y]), *(args.test or [])]
+    files = [args.X, *filter(None, [args.y, args.sample_weight]), *(args.test or [])]
     for path, what in ((args.out, "the model"), (args.checkpoint, "checkpoints")):
         if path is not None:
             check_output(path, what, files)
@@ -131,6 +134,8 @@ def fit(args: argparse.Namespace) -> int:
         "dtype": model.coefs_[0].dtype.name,
         "step_size": args.step_size,
         "reg": args.reg,
+        "class_weight": args.class_weight,
+        "sample_weight": args.sample_weight,
         "seed": args.seed,
         "loss": model.loss_,
         "n_iter": model.n_iter_,
@@ -178,8 +183,10 @@ def _read_data(args: argparse.Namespace) -> tuple[Data, Data | None]:
     """Rows to train with, and rows held out, if any."""
     data = _read(args, args.X, args.y)
     classes, codes = _checked(data.source, class_labels, data.y, len(data.X))
-    if len(classes) < 2:
-        raise CommandError(f"{data.source}: all labels are {classes.tolist()[0]!r}, expected at least 2 classes")
+    if args.sample_weight is not None:
+        weights = tables.read_column(args.sample_weight, len(data.X), args.header)
+        _checked(args.sample_weight, sample_weights, weights, len(data.X), np.float64)
+        data = data._replace(weights=weights)
     if args.test is not None:
         test = _read(args, *args.test)
         _check_test(data, test, classes)
@@ -199,8 +206,12 @@ def _read_data(args: argparse.Namespace) -> tuple[Data, Data | None]:
             f"{data.source}: --test-fraction {args.test_fraction:g} with --seed {args.seed} leaves no row of class "
             f"{classes.tolist()[left.argmin()]!r} to train with; try another --seed or a smaller fraction"
         )
-    parts = [Data(data.X.rows(where), data.y[where], data.source) for where in (~held_out, held_out)]
-    return parts[0], parts[1]
+    return _some_rows(data, ~held_out), _some_rows(data, held_out)
+
+
+def _some_rows(data: Data, where: np.ndarray) -> Data:
+    weights = None if data.weights is None else data.weights[where]
+    return Data(data.X.rows(where), data.y[where], data.source, weights)
 
 
 def _read(args: argparse.Namespace, X_path: Path, y_path: Path | None = None) -> Data:
@@ -215,7 +226,7 @@ def _read(args: argparse.Namespace, X_path: Path, y_path: Path | None = None) ->
 
 def _check_test(data: Data, test: Data, classes: np.ndarray) -> None:
     """CommandError unless a model of data can be scored on test."""
-    _checked(test.source, class_labels, test.y, len(test.X))
+    _checked(test.source, label_column, test.y, len(test.X))
     if test.X.shape[1] != data.X.shape[1]:
         raise CommandError(f"{test.source}: {test.X.shape[1]} inputs, but training has {data.X.shape[1]}")
     names, expected = test.X.columns, data.X.columns
@@ -247,6 +258,7 @@ def _make_model(args: argparse.Namespace) -> Any:
         reg=args.reg,
         init_scale=args.init_scale,
         tol=args.tol,
+        class_weight=args.class_weight,
         random_state=args.seed,
         n_threads=args.threads,
         verbose=args.verbose,
@@ -265,7 +277,7 @@ def _train(model: Any, data: Data, args: argparse.Namespace) -> None:
         with warnings.catch_warnings(), contextlib.redirect_stdout(where):
             warnings.simplefilter("ignore", FitInterruptedWarning)  # told at the end
             model.fit(
-                data.X, data.y,
+                data.X, data.y, data.weights,
                 checkpoint=args.checkpoint, checkpoint_every=args.checkpoint_every, resume=args.resume,
             )  # fmt: skip
     except OSError as error:

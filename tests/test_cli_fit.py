@@ -132,7 +132,8 @@ def test_the_linear_model_and_what_json_tells(spiral, capsys):
     assert found.pop("seconds") > 0
     assert found == {
         "command": "fit", "version": spiralnn.__version__, "model": "linear", "N": 120, "N_test": 0, "D": 2, "H": None,
-        "K": 3, "classes": [0, 1, 2], "features": None, "dtype": "float64", "step_size": 1.0, "reg": 1e-3, "seed": 0,
+        "K": 3, "classes": [0, 1, 2], "features": None, "dtype": "float64", "step_size": 1.0, "reg": 1e-3,
+        "class_weight": None, "sample_weight": None, "seed": 0,
         "loss": linear.loss_, "n_iter": 200, "max_iter": 200, "converged": False, "interrupted": False,
         "train_accuracy": linear.score(X, y), "test_accuracy": None, "path": "model.npz", "checkpoint": None,
     }  # fmt: skip
@@ -341,7 +342,6 @@ def test_what_pandas_adds_to_parquet_is_no_input(spiral, capsys):
         ("a,b,l\n1,2,0\n3,4,NA\n", (), "t.csv: line 3: 'NA' beside numbers, a missing label"),
         ("a,b,l\n1,2,0\n3,4,nan\n", (), "t.csv: line 3: 'nan' is no label"),
         ("a,b,l\n1,2,0.5\n3,4,1\n", (), "t.csv: Unknown label type: continuous. y holds fractions"),
-        ("a,b,l\n1,2,0\n3,4,0\n", (), "t.csv: all labels are 0, expected at least 2 classes"),
         ("a,b,l\n1,2,0\n3,4\n", (), "t.csv: line 3: 2 fields, expected 3"),
         ("a,b,l\n1,2,0\n3,4,1,5\n", (), "t.csv: line 3: 4 fields, expected 3"),
         ('a,b,l\n1,2,0\n3,"4,1\n', (), "t.csv: line 3: unexpected end of data"),
@@ -485,7 +485,6 @@ def test_arrays_that_are_no_inputs(array, message, model, capsys):
     [
         (np.arange(4), "y has 4 labels, but X has 120 rows"),
         (np.zeros((120, 2), int), "y has shape (120, 2), expected (120,)"),
-        (np.zeros(120, int), "all labels are 0, expected at least 2 classes"),
         (np.linspace(0, 1, 120), "Unknown label type: continuous"),
         (np.full(120, np.nan), "y holds NaN at [0]"),
         (np.zeros(120, complex), "holds complex128, expected numbers or strings"),
@@ -512,6 +511,12 @@ def test_labels_of_words_and_bytes(spiral, capsys):
         ]:
             assert call(capsys, "predict", "model.npz", "X.npy", "--out", name) == (0, "", "")
             assert read(name).tolist() == linear.predict(X).tolist()
+
+
+def test_one_class_is_not_enough(spiral, capsys):
+    np.save("y.npy", np.zeros(120, int))
+    for more in ((), ("--test-fraction", 0.5)):
+        assert "y holds 1 class (0), expected at least 2 classes" in refusal(capsys, "fit", "X.npy", "y.npy", *more)
 
 
 class Bomb:
@@ -595,6 +600,8 @@ def test_faults_in_a_test_set(spiral, capsys):
     np.save("X2.npy", X[:, :1])
     np.save("y2.npy", np.array([0, 7, 1]))
     np.save("X3.npy", X[:3])
+    np.save("y3.npy", np.array([1, 1, 1]))
+    assert report(capsys, "fit", "X.npy", "y.npy", "--model", "linear", "--test", "X3.npy", "y3.npy")["N_test"] == 3
     fit = ("fit", "X.npy", "y.npy", "--out", "model.npz", "--test")
     assert refusal(capsys, *fit, "X2.npy", "y.npy") == "y.npy: 1 inputs, but training has 2"
     assert refusal(capsys, *fit, "X.npy", "y2.npy") == "y2.npy: y has 3 labels, but X has 120 rows"
@@ -645,12 +652,64 @@ def test_a_class_does_not_vanish_into_the_held_out_rows(spiral, capsys):
     assert message == "--test-fraction 0.001 of 120 rows is 0, expected 1 to 119"
 
 
+# weights
+
+
+def test_weights_of_rows_and_classes(spiral, capsys):
+    X, y = spiral
+    weights = np.random.RandomState(2).randint(0, 4, 120) / 2
+    np.save("w.npy", weights)
+    write("w.csv", "weight\n" + "".join(f"{w!r}\n" for w in weights.tolist()))
+    fit = ("fit", "X.npy", "y.npy", "--model", "linear", "--out", "model.npz")
+    for name in ("w.npy", "w.csv"):
+        found = report(capsys, *fit, "--sample-weight", name)
+        assert same_bits("model.npz", spiralnn.SoftmaxClassifier(random_state=0).fit(X, y, weights))
+        assert (found["sample_weight"], found["class_weight"]) == (name, None)
+    few = np.flatnonzero((y != 1) | (np.arange(120) % 5 == 0))
+    np.save("X2.npy", X[few])
+    np.save("y2.npy", y[few])
+    fit = ("fit", "X2.npy", "y2.npy", "--model", "linear", "--out", "model.npz", "--class-weight", "balanced")
+    assert report(capsys, *fit)["class_weight"] == "balanced"
+    balanced = spiralnn.SoftmaxClassifier(random_state=0, class_weight="balanced")
+    assert same_bits("model.npz", balanced.fit(X[few], y[few]))
+
+
+def test_weights_go_with_their_rows(spiral, capsys):
+    X, y = spiral
+    weights = np.arange(120.0)
+    np.save("w.npy", weights)
+    fit = ("fit", "X.npy", "y.npy", "--model", "linear", "--out", "model.npz", "--sample-weight", "w.npy")
+    assert report(capsys, *fit, "--test-fraction", 0.25)["N"] == 90
+    kept = np.sort(np.random.default_rng(0).permutation(120)[30:])
+    linear = spiralnn.SoftmaxClassifier(random_state=0).fit(X[kept], y[kept], weights[kept])
+    assert same_bits("model.npz", linear)
+
+
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [
+        (np.ones(119), "sample_weight has shape (119,), expected (120,)"),
+        (np.zeros(120), "sample_weight is 0 in every row"),
+        (np.full(120, -1.0), "Negative values in data passed to `sample_weight`: -1 at [0]"),
+        (np.full(120, np.nan), "sample_weight holds NaN at [0], expected finite numbers"),
+        (np.full(120, "1"), "sample_weight has dtype <U1, expected real numbers"),
+    ],
+)
+def test_faults_in_weights(weights, message, spiral, capsys):
+    np.save("w.npy", weights)
+    fit = ("fit", "X.npy", "y.npy", "--sample-weight", "w.npy", "--out")
+    assert refusal(capsys, *fit, "model.npz").startswith(f"w.npy: {message}")
+    assert refusal(capsys, *fit, "w.npy").endswith("it is read by this command")
+
+
 # predict
 
 
 @pytest.mark.parametrize("kind", ["npy", "csv", "parquet"])
 def test_predictions_in_blocks_are_those_of_the_whole(kind, spiral, model, capsys, monkeypatch):
-    X, _ = spiral
+    X, y = spiral
+    if kind != "npy":
+        model.fit(pd.DataFrame(X, columns=["a", "b"]), y).save("model.npz")
     monkeypatch.setattr(commands, "BLOCK_NUMBERS", 21)  # 7 rows
     pd.DataFrame(X, columns=["a", "b"]).to_csv("X.csv", index=False)
     pd.DataFrame(X, columns=["a", "b"]).to_parquet("X.parquet")
@@ -688,7 +747,7 @@ def test_memory_is_bounded(spiral, model, capsys, monkeypatch):
     assert peak < 1 << 20, f"{peak} bytes, where the inputs take {array.nbytes}"
 
 
-def test_rows_are_counted_from_the_first_of_the_file(model, capsys, monkeypatch):
+def test_rows_are_counted_from_the_first_of_the_file(spiral, model, capsys, monkeypatch):
     monkeypatch.setattr(commands, "BLOCK_NUMBERS", 30)
     X = np.zeros((100, 2))
     X[77, 1] = np.nan
@@ -696,6 +755,7 @@ def test_rows_are_counted_from_the_first_of_the_file(model, capsys, monkeypatch)
     assert refusal(capsys, "predict", "model.npz", "bad.npy", "--out", "o.npy").startswith(
         "bad.npy: X holds NaN at [77, 1]"
     )
+    model.fit(pd.DataFrame(spiral[0], columns=["a", "b"]), spiral[1]).save("model.npz")
     pd.DataFrame(X, columns=["a", "b"]).to_csv("bad.csv", index=False)
     assert refusal(capsys, "predict", "model.npz", "bad.csv", "--out", "o.npy").startswith("bad.csv: line 79, column b")
     X[77, 1] = np.inf
@@ -708,7 +768,7 @@ def test_inputs_that_do_not_fit_the_model(spiral, model, capsys):
     X, y = spiral
     np.save("wide.npy", np.ones((3, 5)))
     message = refusal(capsys, "predict", "model.npz", "wide.npy", "--out", "o.npy")
-    assert message == "wide.npy: X has 5 features, but the model is expecting 2 features as input"
+    assert message.startswith("wide.npy: X has 5 features, but ") and "expecting 2 features" in message
     write("train.csv", table_text(X, y, header="a,b,l"))
     assert call(capsys, "fit", "train.csv", "--target", "l", "--max-iter", 2, "--out", "model.npz", "--quiet")[0] == 0
     write("other.csv", table_text(X, header="a,c"))
