@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .cache import write_atomically
+from .whole_file import write_atomically
 
 MAX_BYTES = 1 << 34  # of a file, 16 GiB
 MAX_HEADER = 1 << 22  # bytes; JSON takes up to 6 times as much once it is read

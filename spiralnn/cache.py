@@ -15,14 +15,11 @@ import stat
 import sys
 import threading
 import time
-import uuid
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from functools import cache
-from glob import escape
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import llvmlite
 import numba
@@ -32,6 +29,7 @@ from numba.core.runtime import rtsys
 from numba.misc.appdirs import AppDirs
 
 from .kernels import tile
+from .whole_file import write_atomically
 
 _HERE = Path(__file__).resolve().parent
 # What is compiled: kernels, the loop around them, and the types of its arguments.
@@ -228,31 +226,3 @@ def _sweep(place: Path) -> None:
                 unused = abs(now - file.stat(follow_symlinks=False).st_mtime)  # abs: the clock may have been wrong
                 if file.name.endswith((".kernel", ".tmp")) and unused > UNUSED_DAYS * DAY:
                     os.unlink(file.path)
-
-
-def write_atomically(path: Path, content: bytes, mode: int = 0o666) -> None:
-    """Write a file that is complete whenever it can be seen. mode: permissions, less what the umask takes away."""
-    with replacing(path, mode) as file:
-        file.write(content)
-
-
-@contextmanager
-def replacing(path: Path, mode: int = 0o666) -> Iterator[BinaryIO]:
-    """A file to write that takes its place once it is whole: temporary file, fsync, rename."""
-    temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex[:12]}.tmp")
-    try:
-        with open(temporary, "xb", opener=lambda name, flags: os.open(name, flags, mode)) as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-
-
-def remove_leftovers(path: Path) -> None:
-    """Remove the temporary files of writers of this file that were killed."""
-    for leftover in path.parent.glob(f"{escape(path.name)}.{'[0-9a-f]' * 12}.tmp"):
-        with suppress(OSError):
-            leftover.unlink()

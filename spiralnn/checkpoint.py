@@ -16,9 +16,9 @@ import numpy as np
 
 from . import array_file
 from .array_file import ModelFileError
-from .cache import remove_leftovers
 from .descent import DIVERGED, Descent
 from .validation import finite_number
+from .whole_file import remove_leftovers
 
 FORMAT = array_file.Format("spiralnn-checkpoint", 1, "checkpoint")
 

@@ -20,7 +20,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from . import __version__, limits, scaling_report
-from .cache import write_atomically
 from .console import INTERRUPTED, tell, unwritable
 from .data import make_spiral
 from .descent import Descent
@@ -41,6 +40,7 @@ from .scaling_plan import (
     largest_sizes,
     make_plan,
 )
+from .whole_file import write_atomically
 
 LIMIT_SECONDS = 0.2  # for each limit of each number of threads
 MAX_ROUNDS = 10

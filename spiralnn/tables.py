@@ -18,10 +18,10 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from .cache import replacing
 from .console import CommandError, unwritable
 from .resources import available_memory
 from .validation import check_finite, feature_matrix
+from .whole_file import replacing
 
 KINDS = (".npy", ".csv", ".parquet")
 MAPPED_SHARE = 0.25  # of the memory available, from which on an array stays on disk

@@ -24,7 +24,7 @@ import numpy as np
 import pytest
 
 import spiralnn
-from spiralnn import cache, descent, fused, limits
+from spiralnn import cache, descent, fused, limits, whole_file
 from spiralnn.kernels import tree
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -674,13 +674,13 @@ def test_a_use_is_noted_once_a_day(tmp_path, monkeypatch):
 
 def test_a_write_that_fails_leaves_no_trace(tmp_path, monkeypatch):
     path = tmp_path / "entry"
-    cache.write_atomically(path, b"old")
+    whole_file.write_atomically(path, b"old")
 
     def fail(*args):
         raise OSError("disk full")
 
-    monkeypatch.setattr(cache.os, "fsync", fail)
+    monkeypatch.setattr(whole_file.os, "fsync", fail)
     with pytest.raises(OSError, match="disk full"):
-        cache.write_atomically(path, b"new")
+        whole_file.write_atomically(path, b"new")
     monkeypatch.undo()
     assert entries(tmp_path) == {"entry": b"old"}

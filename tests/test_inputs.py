@@ -435,7 +435,8 @@ def test_data_and_steps_of_any_scale_are_right_or_name_the_step(make, columns, d
                 assert all(np.isfinite(a).all() for a in in_order(model))
                 losses = np.array(exact.losses[: model.n_iter_], np.float64)
                 # 3 steps; where they are long the error of a gradient goes into the next loss as it is
-                np.testing.assert_allclose(model.loss_curve_, losses, rtol=3e-4 if dtype == np.float32 else 1e-10, err_msg=case)
+                rtol = 3e-4 if dtype == np.float32 else 1e-10
+                np.testing.assert_allclose(model.loss_curve_, losses, rtol=rtol, err_msg=case)
     assert min(outcomes.values()) >= 5, outcomes
 
 

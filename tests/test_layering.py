@@ -23,6 +23,7 @@ LAYERS = [
     {"fused", "descent", "limits"},
     {"array_file"},
     {"schedule", "cache", "validation", "resources"},
+    {"whole_file"},
     {"kernels"},
 ]
 HEIGHT = {module: -i for i, layer in enumerate(LAYERS) for module in layer}
