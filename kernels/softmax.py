@@ -43,8 +43,11 @@ def softmax_cross_entropy_tile(s, K, targets, weighted, rows):
             label = load(targets, 0, t)
             weight = load(targets, 1, t) if weighted else full(targets, 1.0)
             top = var(load(s, 0, t))
+            loss += top.value * 0.0  # NaN of a score that overflowed: exp would make 0 of -infinity
             for k in span(1, K):
-                top.set(maximum(load(s, k, t), top.value))
+                score = load(s, k, t)
+                loss += score * 0.0
+                top.set(maximum(score, top.value))
             total, own = var(zeros(s)), var(zeros(s))
             number = var(zeros(s))  # k, in every lane
             for k in span(0, K):
@@ -79,6 +82,7 @@ def softmax_cross_entropy_vectors(scores_at, gradients_to, targets, weighted, ro
             weight = load(targets, 1, t) if weighted else full(targets, 1.0)
             top = zeros(targets)
             for score in scores:
+                loss += score * 0.0
                 top = maximum(score, top)
             shifted = [score - top for score in (*scores, zeros(targets))]
             e = [exp_of_negative(x) for x in shifted]

@@ -125,11 +125,11 @@ def load_gradients(dscores, start, rows, s):
             store(s, k, t, where(counting(s) < number(s, rows - t), value, 0.0))
 
 
-def load_inputs(X, start, rows, first, inputs, x, watch=None):
+def load_inputs(X, start, rows, first, inputs, x, watch=None, reach=1.0):
     """Inputs [first, first + inputs) of `rows` rows of X (N, D) from start on, transposed, into x.
 
-    Padding rows hold what follows in X, or repeat the last row. watch: a vector that becomes NaN if an input is not
-    finite.
+    Padding rows hold what follows in X, or repeat the last row. watch: a vector that becomes NaN if an input times
+    `reach` is not finite.
     """
     L = lanes(x)
     N, D = X.shape
@@ -143,13 +143,13 @@ def load_inputs(X, start, rows, first, inputs, x, watch=None):
                 for c in reversed(range(L)):  # what lies beyond the last input goes to its place, for it to overwrite
                     store(x, minimum(d + c, inputs - 1), t, values[c])
                     if watch is not None:
-                        watch += values[c] * 0.0
+                        watch += values[c] * reach * 0.0
         for _ in when(end > N * D):
             for d in span(0, inputs):
                 value = gather(X, start + t, x, first + d, last=start + rows - 1)
                 store(x, d, t, value)
                 if watch is not None:
-                    watch += value * 0.0
+                    watch += value * reach * 0.0
 
 
 def prefetch_rows(X, row, rows, first, inputs):

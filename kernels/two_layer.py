@@ -30,6 +30,7 @@ from .simd import (
     get,
     lanes,
     load,
+    maximum,
     minimum,
     part,
     put,
@@ -99,6 +100,26 @@ def _pack_output(theta, now, D, K, v, b, b2):
         store(b2, 0, k, load(theta, now, biases + k) - origin)
 
 
+# ReLU makes 0 of -infinity, which a sum may be only on its way to a hidden value that is finite, or positive: then the
+# loss would be finite, and wrong. No such sum is larger than the sum of all |W| and |b|, the layer's reach, or than an
+# input times it. Watching that takes two operations an input, not one a hidden value. b holds the reach in row 1.
+
+
+def _magnitude(x):
+    return maximum(x, 0.0 - x)
+
+
+def _put_reach(b, *parts):
+    """b[1, 0] = sum of |part[i, :]| over parts (array, i, first, last)."""
+    totals = []
+    for a, i, first, last in parts:
+        total = var(zeros(a))
+        for t in span(first, last, lanes(a)):
+            total += _magnitude(load(a, i, t))
+        totals.append(sum_lanes(total))
+    put(b, 1, 0, sum(totals[1:], totals[0]))
+
+
 def _close_last_class(dV, K):
     """A row's class gradients sum to zero: the last class of dV (K, H) is minus the sum of the others."""
     for h in span(0, dV.shape[1], lanes(dV)):
@@ -118,7 +139,7 @@ def general_shapes(D, H, K, T, unit, keep=True):
     """
     Hp, T = padded(H, 16), pitch(T, unit)
     kept = padded(H, PANEL) * (1 if keep else minimum((D - 1) // INPUTS, 1))
-    packed = (padded(H, PANEL) // PANEL * D, PANEL), (1, Hp), (K, Hp), (1, padded(K, 16))
+    packed = (padded(H, PANEL) // PANEL * D, PANEL), (2, Hp), (K, Hp), (1, padded(K, 16))
     return *packed, (minimum(padded(D, 2), INPUTS), T), (padded(K, 2), T), (2, T), (kept, T)
 
 
@@ -135,6 +156,8 @@ def general_pack(theta, now, D, H, K, workspace):
         for d in span(0, D):
             store(w, h // PANEL * D + d, 0, load(theta, now, d * v.shape[1] + h))
     _pack_output(theta, now, D, K, v, b, b2)
+    Hp = v.shape[1]
+    _put_reach(b, (theta, now, 0, D * Hp), (theta, now, (D + K) * Hp, (D + K + 1) * Hp))
 
 
 @traced
@@ -145,7 +168,9 @@ def general_tile(X, y, row, rows, H, K, workspace, sums, chunk):
     weighted = load_targets(y, row, rows, targets)
     for t in span(0, rows, lanes(s)):
         store(s, K - 1, t, zeros(s))
-    _forward(X, row, rows, w, b, v, b2, H, K - 1, x, s, z)
+    watch = var(zeros(x))
+    _forward(X, row, rows, w, b, v, b2, H, K - 1, x, s, z, watch=watch)
+    add_to(loss, 0, 0, sum_lanes(watch))
     add_to(loss, 0, 0, softmax_cross_entropy_tile(s, K, targets, weighted, rows))
     add_row_sums(s, K, rows, db2)
     _backward(X, row, rows, x, s, z, v, H, K - 1, dW, dV, db)
@@ -155,14 +180,16 @@ def general_tile(X, y, row, rows, H, K, workspace, sums, chunk):
 def _forward(X, row, rows, w, b, v, b2, H, classes, x, s, z, keep=True, watch=None):
     """s (classes, T) = v max(0, z) + b2 with z (H, T) = w x + b, which is left behind if it is to be kept.
 
-    watch: see load_inputs.
+    watch: a vector that becomes NaN if a hidden value might overflow.
     """
     L, D = lanes(x), X.shape[1]
+    if watch is not None:
+        watch += every(b, 1, 0) * 0.0
     for t in span(0, rows, L):
         for k in span(0, classes):
             store(s, k, t, every(b2, 0, k))
     for first, inputs in chunks(D):
-        load_inputs(X, row, rows, first, inputs, x, watch)
+        load_inputs(X, row, rows, first, inputs, x, watch, every(b, 1, 0))
         # while one chunk of inputs is multiplied the next one, or the next tile's first, comes from memory
         next_row, next_input = var(row + 0), var(first + inputs)
         for _ in when(first + inputs == D):
@@ -244,15 +271,19 @@ def _packed(W, b, W2, b2, memory, T, keep):
     """The arrays of a workspace in memory (1, n), zeros, with the parameters in their places."""
     (D, H), K = W.shape, W2.shape[1]
     w, bias, v, bias2, x, s, targets, z = carve(memory, general_shapes(D, H, K, T, lanes(memory), keep))
+    reach = var(get(b, 0) * 0.0)
     for d in span(0, D):
         for h in span(0, H):
             put(w, h // PANEL * D + d, h - h // PANEL * PANEL, get(W, d, h))
+            reach += _magnitude(get(W, d, h))
     for h in span(0, H):
         put(bias, 0, h, get(b, h))
+        reach += _magnitude(get(b, h))
         for k in span(0, K):
             put(v, k, h, get(W2, h, k))
     for k in span(0, K):
         put(bias2, 0, k, get(b2, k))
+    put(bias, 1, 0, reach.value)
     return w, bias, v, bias2, x, s, z
 
 
@@ -262,7 +293,7 @@ def _scores(X, start, stop, tile_rows, W, b, W2, b2, memory, scores) -> float:
     watch = var(zeros(x))
     for row in span(start, stop, tile_rows):
         rows = minimum(tile_rows, stop - row)
-        _forward(X, row, rows, w, bias, v, bias2, W.shape[1], W2.shape[1], x, s, z, keep=False)
+        _forward(X, row, rows, w, bias, v, bias2, W.shape[1], W2.shape[1], x, s, z, keep=False, watch=watch)
         watch_scores(s, W2.shape[1], rows, watch)
         put_rows(s, row, rows, scores)
     return sum_lanes(watch)
@@ -326,12 +357,15 @@ def few_inputs(D, C):
     def shapes(H, K, T, unit):
         """Shapes of what one thread needs: w, b, v, b2; the tile's x, s, targets, m, spread. unit: of a cache line."""
         Hp, T = padded(H, 16), pitch(T, unit)
-        packed = (D, Hp), (1, Hp), (K, Hp), (1, padded(K, 16))
+        packed = (D, Hp), (2, Hp), (K, Hp), (1, padded(K, 16))
         return *packed, (D, T), (C + 1, T), (2, T), (S, T), (S * unit, unit)
 
     def workspace(_, H, K, T, dtype):
         """The arrays of these shapes."""
         return tuple(aligned(dtype, *shapes(H, K, T, 64 // np.dtype(dtype).itemsize)))
+
+    def put_reach(w, b):
+        _put_reach(b, (b, 0, 0, w.shape[1]), *((w, d, 0, w.shape[1]) for d in range(D)))
 
     @traced
     def pack(theta, now, _, H, K, workspace):
@@ -341,6 +375,7 @@ def few_inputs(D, C):
             for d in range(D):
                 store(w, d, h, load(theta, now, d * w.shape[1] + h))
         _pack_output(theta, now, D, K, v, b, b2)
+        put_reach(w, b)
 
     @traced
     def tile(X, y, row, rows, H, K, workspace, sums, chunk):
@@ -349,10 +384,19 @@ def few_inputs(D, C):
         dW, dV, db, db2, loss = _parts(sums, chunk, D, K, v)
         weighted = load_targets(y, row, rows, targets)
         load_few_inputs(X, row, rows, x, D)
+        watch = var(every(b, 1, 0) * 0.0)
+        watch_inputs(x, b, rows, watch)
+        add_to(loss, 0, 0, sum_lanes(watch))
         scores(x, w, b, v, b2, H, s, rows)
         add_to(loss, 0, 0, cross_entropy(x, s, targets, weighted, m, db2, rows))
         backward(x, w, b, v, m, H, spread, dW, dV, db, rows)
         _close_last_class(dV, K)
+
+    def watch_inputs(x, b, rows, watch):
+        """watch: as of _forward."""
+        for t in span(0, rows, lanes(x)):
+            for d in range(D):
+                watch += load(x, d, t) * every(b, 1, 0) * 0.0
 
     def hidden(w, b, x, h, n):
         """A function of t: w x + b of n units from h on. Their weights stay in registers."""
@@ -450,13 +494,12 @@ def few_inputs(D, C):
                 put(v, k, h, get(W2, h, k) - get(W2, h, C))
         for k in range(C):
             put(bias2, 0, k, get(b2, k) - get(b2, C))
-        watch = var(zeros(x))
+        put_reach(w, bias)
+        watch = var(every(bias, 1, 0) * 0.0)
         for row in span(start, stop, tile_rows):
             rows = minimum(tile_rows, stop - row)
             load_few_inputs(X, row, rows, x, D)
-            for t in span(0, rows, lanes(x)):
-                for d in range(D):
-                    watch += load(x, d, t) * 0.0
+            watch_inputs(x, bias, rows, watch)
             scores(x, w, bias, v, bias2, H, s, rows)
             put_best(s, C + 1, row, rows, best, watch)  # the origin's score is 0, and stays it
         return sum_lanes(watch)

@@ -361,20 +361,25 @@ class _Classifier(ClassifierProtocol):
     def _scores(self, matrix: np.ndarray, params: list[np.ndarray], first_row: int = 0) -> np.ndarray:
         """Scores of all rows; FloatingPointError when one is not finite. first_row: the number of matrix[0]."""
         self._check_backend()
+        linear = len(params) == 2
         scores = np.empty((matrix.shape[0], len(self.classes_)), matrix.dtype)
-        if self.backend == "reference":
+        if self.backend == "fused":
+            kernel: Any = fused.linear_scores if linear else fused.two_layer_scores
+            if kernel(matrix, *params, scores, n_threads=thread_count(self.n_threads)):
+                return scores
+        # with NumPy, who was asked for it, or has a closer look at numbers that may have overflowed on the way
+        for start in range(0, len(matrix), PREDICT_ROWS):
+            rows = slice(start, start + PREDICT_ROWS)
             with np.errstate(over="ignore", invalid="ignore"):
-                (reference.linear_scores if len(params) == 2 else reference.two_layer_scores)(matrix, *params, scores)
-            finite = bool(np.isfinite(scores).all())
-        else:
-            kernel: Any = fused.linear_scores if len(params) == 2 else fused.two_layer_scores
-            finite = kernel(matrix, *params, scores, n_threads=thread_count(self.n_threads))
-        if not finite:
-            row = int(np.isfinite(scores).all(axis=1).argmin())
-            raise FloatingPointError(
-                f"scores of row {first_row + row} are not finite: its values times the fitted weights are beyond "
-                f"{matrix.dtype}. Scale X as in fit"
-            )
+                (reference.linear_scores if linear else reference.two_layer_scores)(matrix[rows], *params, scores[rows])
+                finite = np.isfinite(scores[rows]).all(axis=1)
+                if not linear:  # ReLU makes 0 of -infinity
+                    finite &= np.isfinite(matrix[rows] @ params[0] + params[1]).all(axis=1)
+            if not finite.all():
+                raise FloatingPointError(
+                    f"scores of row {first_row + start + int(finite.argmin())} are not finite: its values times the "
+                    f"fitted weights are beyond {matrix.dtype}. Scale X as in fit"
+                )
         return scores
 
     def decision_function(self, X: Any) -> np.ndarray:

@@ -44,7 +44,7 @@ def two_layer_scores(
     *,
     n_threads: int | None = None,
 ) -> bool:
-    """scores (N, K) = max(0, X W + b) W2 + b2. Returns whether all of them are finite."""
+    """scores (N, K) = max(0, X W + b) W2 + b2. Returns whether they and all on the way to them is finite for sure."""
     return _scores(X, (W, b, W2, b2), scores, n_threads)
 
 
@@ -181,8 +181,8 @@ def _scores(X: np.ndarray, params: Sequence[np.ndarray], scores: np.ndarray, n_t
 def predict(X: np.ndarray, params: Sequence[np.ndarray], best: np.ndarray, *, n_threads: int | None = None) -> bool:
     """best (N,) intp = the class of the largest score of each row, the first of equal ones.
 
-    In one pass over X that keeps no scores. Returns whether all of X and the scores is finite: if not, best means
-    nothing. With few inputs scores are those above the last class, whose overflow is another one.
+    In one pass over X that keeps no scores. Returns whether X, the scores and all on the way to them is finite for
+    sure: if not, best means nothing. With few inputs scores are those above the last class, which overflow otherwise.
     """
     _check_params(X, params)
     if best.dtype != np.intp or best.shape != X.shape[:1] or not best.flags.c_contiguous:
