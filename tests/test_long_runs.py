@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tqdm.auto
-from long_run_cases import CASES, build, digest
+from long_run_cases import CASES, build, call_back, digest
 from problems import JIT
 
 import spiralnn
@@ -249,8 +249,11 @@ def _is_in_descend(frame):
 
 @pytest.mark.skipif(sys.gettrace() is not None, reason="a tracer is at work")
 @pytest.mark.filterwarnings("ignore::spiralnn.FitInterruptedWarning")
-@pytest.mark.parametrize("stride", [9, pytest.param(1, marks=pytest.mark.long)])
-@pytest.mark.parametrize("callback", [None, lambda step, loss, model: None], ids=["slices", "steps"])
+@pytest.mark.parametrize(
+    ("callback", "stride"),
+    [(None, 1), (call_back, 9), pytest.param(call_back, 1, marks=pytest.mark.long)],
+    ids=["slices", "some steps", "steps"],
+)
 def test_ctrl_c_at_any_line_leaves_whole_steps(callback, stride, path, monkeypatch):
     monkeypatch.setattr(cache.os, "fsync", lambda file: None)  # for speed: hundreds of fits
     steps = 12
