@@ -19,6 +19,7 @@ from .validation import (
     feature_matrix,
     finite_number,
     kernel_array,
+    label_bytes,
     label_column,
     parameter_arrays,
     random_numbers,
@@ -281,7 +282,8 @@ class _Classifier(ClassifierProtocol):
 
     def _run_data(self, descent: Descent) -> dict[str, Sequence[np.ndarray]]:
         """The arrays that change the result, by the names that an error calls them."""
-        data: dict[str, Sequence[np.ndarray]] = {"X": [descent.X], "y": [descent.y]}
+        labels = label_bytes(descent.y, descent.K)  # the same for integers of any dtype
+        data: dict[str, Sequence[np.ndarray]] = {"X": [descent.X], "y": [labels]}
         if descent.sample_weight is not None:
             data["sample_weight or class_weight"] = [descent.sample_weight]
         if self._has_fixed_start():
