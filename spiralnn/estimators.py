@@ -282,8 +282,7 @@ class _Classifier(ClassifierProtocol):
 
     def _run_data(self, descent: Descent) -> dict[str, Sequence[np.ndarray]]:
         """The arrays that change the result, by the names that an error calls them."""
-        labels = label_bytes(descent.y, descent.K)  # the same for integers of any dtype
-        data: dict[str, Sequence[np.ndarray]] = {"X": [descent.X], "y": [labels]}
+        data: dict[str, Sequence[np.ndarray]] = {"X": [descent.X], "y": [label_bytes(descent.y, descent.K)]}
         if descent.sample_weight is not None:
             data["sample_weight or class_weight"] = [descent.sample_weight]
         if self._has_fixed_start():

@@ -491,7 +491,8 @@ def test_the_same_data_in_other_clothes_is_not_refused(path):
     interrupted(network(), 5, path)
     whole = digest(network().fit(X, Y))
     names = np.array(["a", "b", "c"])[Y]
-    for features, y in ((X.tolist(), Y.tolist()), (np.asfortranarray(X), Y.astype(np.int8)), (X, names)):
+    swapped = Y.astype(np.dtype(np.int64).newbyteorder())
+    for features, y in ((X.tolist(), Y.tolist()), (np.asfortranarray(X), Y.astype(np.int8)), (X, names), (X, swapped)):
         assert digest(network(max_iter=40).fit(features, y, checkpoint=path, resume=True)) == whole
 
 
