@@ -32,15 +32,6 @@ def sum_of_squares(a, i, last) -> float:
 
 
 @traced
-def watch(a, i, first, last) -> float:
-    """0 if all of a[i, first:last] is finite, else NaN."""
-    total = var(zeros(a))
-    for t in span(first, last, lanes(a)):
-        total += load(a, i, t) * 0.0
-    return sum_lanes(total)
-
-
-@traced
 def descend(theta, now, then, sums, gradient, first, last, share, reg, step_size):
     """In columns [first, last): gradient = share sums + reg theta, and theta[then] = theta[now] - step_size gradient.
 

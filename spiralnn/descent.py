@@ -17,7 +17,7 @@ from .kernels import linear, reference, two_layer
 from .kernels.barrier import meet, signal, sync_size
 from .kernels.simd import ENTRY
 from .kernels.tile import aligned
-from .kernels.tree import add_row, clear_row, descend, sum_of_squares, watch
+from .kernels.tree import add_row, clear_row, descend, sum_of_squares
 from .schedule import Plan, plan, run_threads, threads_for
 from .validation import label_bytes
 
@@ -84,8 +84,7 @@ def _make_advance(name: str, pack: Any, tile: Any) -> Any:
             descend(theta, now, then, sums, gradient, low, middle, 1.0 / total, reg, step_size)
             descend(theta, now, then, sums, gradient, middle, high, 1.0 / total, 0.0, step_size)
             if thread == 0:
-                # parameters without L2 term: a unit with an infinite bias, say, may never be active
-                loss = sums[0, P] / total + watch(theta, now, shape.n_weights if reg > 0.0 else 0, P)
+                loss = sums[0, P] / total  # NaN of any parameter that is not finite
                 if reg > 0.0:  # squares may overflow, and 0 times infinity is no loss
                     loss += 0.5 * reg * sum_of_squares(theta, now, shape.n_weights)
                 losses[step - first] = loss
