@@ -20,8 +20,7 @@ class NotFittedError(ValueError, AttributeError):
 
 def not_fitted(estimator: Any) -> Exception:
     """scikit-learn's own exception where scikit-learn is loaded, so that its users' handlers catch it."""
-    module = sys.modules.get("sklearn.exceptions")
-    kind = module.NotFittedError if module else NotFittedError
+    kind = getattr(sys.modules.get("sklearn.exceptions"), "NotFittedError", NotFittedError)
     return kind(f"This {type(estimator).__name__} instance is not fitted yet. Call 'fit' first.")
 
 

@@ -79,7 +79,8 @@ def _as_float_matrix(X: Any) -> np.ndarray:
 def as_array(name: str, value: Any) -> np.ndarray:
     """value as an array; ValueError with its name when values are masked or its rows differ in length."""
     masked = sys.modules.get("numpy.ma")  # not imported for the question: who has masked arrays has the module
-    if masked is not None and isinstance(value, masked.MaskedArray) and masked.is_masked(value):
+    # another thread may be importing it
+    if masked is not None and isinstance(value, getattr(masked, "MaskedArray", ())) and masked.is_masked(value):
         raise ValueError(f"{name} holds masked values; expected an array without missing values")
     try:
         return np.asarray(value)
@@ -435,5 +436,4 @@ def _is_missing(label: Any) -> bool:
 
 def _data_conversion_warning() -> type[Warning]:
     """scikit-learn's own warning class where scikit-learn is loaded, so that its filters apply."""
-    module = sys.modules.get("sklearn.exceptions")
-    return module.DataConversionWarning if module else UserWarning
+    return getattr(sys.modules.get("sklearn.exceptions"), "DataConversionWarning", UserWarning)
