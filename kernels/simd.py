@@ -622,21 +622,22 @@ def stride(a):
     return _Index(a.builder, a.strides[0]) if isinstance(a, _Array) else a.strides[0]
 
 
-def load_spaced(a, i, like, *rest):
-    """The vector a[i, *rest], a[i + 1, *rest], ... of unsigned integers 8 bytes apart, in the dtype of `like`.
+def load_spaced(a, i, like, *rest, spacing):
+    """The vector a[i, *rest], a[i + 1, *rest], ... of bytes so far apart, in the dtype of the array `like`.
 
-    Reads 8 bytes from the last of them on.
+    Reads that many bytes from the last of them on.
     """
     count = lanes(like)
     if not isinstance(a, _Array):
         return a[(slice(i, i + count), *rest)].astype(like.dtype)
-    builder, wide = a.builder, ir.VectorType(ir.IntType(64), count)
+    builder, wide = a.builder, ir.VectorType(ir.IntType(8 * spacing), count)
     first = a.pointer([i, *rest])
     if config.BOUNDSCHECK:
-        a.pointer([i + count, *rest])
+        a.pointer([i + count - (1 if spacing == 1 else 0), *rest])
     vector = builder.load(builder.bitcast(first, wide.as_pointer()), align=1)
-    narrow = ir.VectorType(a.context.get_data_type(a.kind.dtype), count)
-    return _Float(builder, builder.uitofp(builder.trunc(vector, narrow), _vector_ir(like.kind.dtype, count)))
+    if spacing > 1:
+        vector = builder.trunc(vector, ir.VectorType(ir.IntType(8), count))
+    return _Float(builder, builder.uitofp(vector, _vector_ir(like.kind.dtype, count)))
 
 
 def number(a, i):

@@ -105,10 +105,11 @@ def _load_labels(y, start, rows, labels):
     L = lanes(labels)
     whole = var(rows - rows)
     for _ in when(y.shape[1] == 2):
-        for _ in when(stride(y) == 8):  # the low part of 64-bit integers, of which the last may be the end of memory
-            whole.set(minimum(rows, y.shape[0] - 1 - start) // L * L)
-    for t in span(0, whole.value, L):
-        store(labels, 0, t, load_spaced(y, start + t, labels, 0))
+        for spacing in (1, 8):  # of 64-bit integers the last may be the end of memory
+            for _ in when(stride(y) == spacing):
+                whole.set(minimum(rows, y.shape[0] - (1 if spacing > 1 else 0) - start) // L * L)
+                for t in span(0, whole.value, L):
+                    store(labels, 0, t, load_spaced(y, start + t, labels, 0, spacing=spacing))
     for t in span(whole.value, rows, L):
         label = var(gather(y, start + t, labels, 0, last=start + rows - 1))
         for _ in when(y.shape[1] > 2):
