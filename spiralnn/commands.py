@@ -355,8 +355,11 @@ def _load(path: Path) -> Any:
 
 def _predictions(model: Any, args: argparse.Namespace) -> Iterator[np.ndarray]:
     rows = max(1, BLOCK_NUMBERS // max(model.n_features_in_, len(model.classes_)))
-    for block in tables.blocks(args.X, rows, args.target, args.header):
-        found = _checked(args.X, model.predict_proba if args.proba else model.predict, block)
+    for i, block in enumerate(tables.blocks(args.X, rows, args.target, args.header)):
+        try:
+            found = _checked(args.X, model.predict_proba if args.proba else model.predict, block)
+        except FloatingPointError as error:
+            raise CommandError(f"{args.X}: in the {rows} rows from {i * rows} on, {error}") from error
         yield found.astype(str) if found.dtype.kind == "O" else found
 
 

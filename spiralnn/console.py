@@ -39,7 +39,7 @@ def guarded(command: str, action: Callable[[], int]) -> int:
             code = action()
         sys.stdout.flush()
         return code
-    except CommandError as error:
+    except (CommandError, FloatingPointError) as error:
         tell(command, f"error: {error}")
     except MemoryError as error:
         tell(command, f"error: not enough memory{f': {error}' if str(error) else ''}")

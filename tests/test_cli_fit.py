@@ -705,6 +705,25 @@ def test_faults_in_weights(weights, message, spiral, capsys):
 # predict
 
 
+def test_scores_that_overflow_are_told_with_their_rows(spiral, capsys, monkeypatch):
+    steep = np.full((2, 3), 10.0), np.zeros(3)
+    spiralnn.SoftmaxClassifier(init=steep, step_size=0.0, max_iter=1).fit(*spiral).save("model.npz")
+    X = spiral[0].copy()
+    X[17] = 1e308
+    np.save("X.npy", X)
+    monkeypatch.setattr(commands, "BLOCK_NUMBERS", 21)  # 7 rows
+    for proba in ([], ["--proba"]):
+        code, out, err = call(capsys, "predict", "model.npz", "X.npy", "--out", "labels.npy", *proba)
+        assert (code, out) == (1, "") and not Path("labels.npy").exists()
+        assert err.startswith("spiralnn predict: error: X.npy: in the 7 rows from 14 on, scores of row 3 are not ")
+    np.save("X.npy", spiral[0])
+    np.save("y.npy", spiral[1])
+    np.save("X_test.npy", X)
+    fit = ("fit", "X.npy", "y.npy", "--init-scale", 100, "--max-iter", 3)
+    code, out, err = call(capsys, *fit, "--test", "X_test.npy", "y.npy")
+    assert (code, out) == (1, "") and err.splitlines()[-1].startswith("spiralnn fit: error: scores of row 17 are not")
+
+
 @pytest.mark.parametrize("kind", ["npy", "csv", "parquet"])
 def test_predictions_in_blocks_are_those_of_the_whole(kind, spiral, model, capsys, monkeypatch):
     X, y = spiral
