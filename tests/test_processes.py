@@ -13,9 +13,10 @@ import types
 from pathlib import Path
 
 import numba
+import numpy as np
 import pytest
 
-import spiralnn
+from spiralnn import SoftmaxClassifier, protocol, validation
 
 SCENARIOS = Path(__file__).resolve().parent / "process_scenarios.py"
 ROOT = SCENARIOS.parent.parent
@@ -80,10 +81,9 @@ def test_modules_that_another_thread_is_importing_are_not_asked(monkeypatch):
     # they are known by name, but hold nothing yet
     for name in ("numpy.ma", "sklearn.exceptions"):
         monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
-    X, y = spiralnn.make_spiral(10, 3, random_state=0)
-    model = spiralnn.SoftmaxClassifier(max_iter=1)
-    with pytest.raises(ValueError, match="is not fitted yet"):
-        model.predict(X)
+    labels = [0, 1, 1]
+    assert validation.as_array("y", labels).tolist() == labels
+    with pytest.raises(protocol.NotFittedError):
+        SoftmaxClassifier().predict([[0.0]])
     with pytest.warns(UserWarning, match="column"):
-        model.fit(X, y[:, None])
-    assert len(model.loss_curve_) == 1
+        validation.label_column(np.array(labels)[:, None], 3)
