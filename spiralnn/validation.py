@@ -53,15 +53,7 @@ def _as_float_matrix(X: Any) -> np.ndarray:
     array = as_array("X", X)
     if array.dtype.kind == "c":
         raise ValueError(f"Complex data not supported: X has dtype {array.dtype}, expected real numbers")
-    if array.dtype.kind not in "fiubO":
-        raise TypeError(f"X has dtype {array.dtype}, expected real numbers")
-    if array.dtype.kind == "O":
-        try:
-            array = array.astype(np.float64)
-        except (TypeError, ValueError) as error:
-            raise type(error)(f"X has dtype {array.dtype}, expected real numbers ({error})") from None
-        except OverflowError as error:  # an integer beyond the range of floats
-            raise ValueError(f"X holds a number beyond float64, expected finite numbers ({error})") from None
+    array = _real_numbers("X", array)
     if array.ndim != 2:
         raise ValueError(
             f"X has {array.ndim} dimension{'s' * (array.ndim != 1)}, expected 2: (samples, features). "
@@ -74,6 +66,20 @@ def _as_float_matrix(X: Any) -> np.ndarray:
     except (MemoryError, ValueError) as error:  # ValueError: more numbers than an index can count
         kind = np.dtype(target).name
         raise MemoryError(f"X of shape {array.shape} needs a contiguous copy in {kind}: {error}") from None
+
+
+def _real_numbers(name: str, array: np.ndarray) -> np.ndarray:
+    """The array, objects converted to float64; TypeError or ValueError unless it holds real numbers."""
+    if array.dtype.kind == "O":
+        try:
+            return array.astype(np.float64)
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"{name} has dtype {array.dtype}, expected real numbers ({error})") from None
+        except OverflowError as error:  # an integer beyond the range of floats
+            raise ValueError(f"{name} holds a number beyond float64, expected finite numbers ({error})") from None
+    if array.dtype.kind not in "fiub":
+        raise TypeError(f"{name} has dtype {array.dtype}, expected real numbers")
+    return array
 
 
 def as_array(name: str, value: Any) -> np.ndarray:
@@ -177,15 +183,7 @@ def sample_weights(sample_weight: Any, N: int, dtype: Any) -> np.ndarray | None:
     weights = as_array("sample_weight", sample_weight)
     if weights.shape != (N,):
         raise ValueError(f"sample_weight has shape {weights.shape}, expected ({N},): one weight a row")
-    if weights.dtype.kind == "O":
-        try:
-            weights = weights.astype(np.float64)
-        except (TypeError, ValueError) as error:
-            raise type(error)(f"sample_weight holds objects, expected real numbers ({error})") from None
-        except OverflowError as error:
-            raise ValueError(f"sample_weight holds a number beyond float64, expected finite ones ({error})") from None
-    if weights.dtype.kind not in "fiub":
-        raise TypeError(f"sample_weight has dtype {weights.dtype}, expected real numbers")
+    weights = _real_numbers("sample_weight", weights)
     check_finite("sample_weight", weights)
     low, high = float(weights.min()), float(weights.max())
     if low < 0.0:

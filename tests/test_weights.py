@@ -178,7 +178,7 @@ BAD_WEIGHTS = [
     (ValueError, r"sample_weight holds infinity at \[0\]", np.where(np.arange(151) == 0, np.inf, 1)),
     (ValueError, "sample_weight is zero in every row", np.zeros(151)),
     (TypeError, "sample_weight has dtype complex128", np.ones(151, complex)),
-    (ValueError, "sample_weight holds objects", np.array(["heavy"] * 151, object)),
+    (ValueError, "sample_weight has dtype object, expected real numbers", np.array(["heavy"] * 151, object)),
     (TypeError, "sample_weight has dtype <U5", np.array(["heavy"] * 151)),
 ]
 
