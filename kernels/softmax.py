@@ -36,6 +36,7 @@ def softmax_cross_entropy_tile(s, K, targets, weighted, rows):
     gradient, and in the second row the weight of the row's loss, if weighted.
     """
     L = lanes(s)
+    # watch sums scores: one that overflowed below zero makes the loss NaN, where exp would make 0 of it
     loss, watch = var(zeros(s)), var(zeros(s))
     for group in span(0, rows, PRODUCTS * L):
         product = var(full(s, 1.0))
@@ -64,7 +65,7 @@ def softmax_cross_entropy_tile(s, K, targets, weighted, rows):
                 number += 1.0
         if not weighted:
             loss += log(product.value)
-    return _watched(loss, watch)
+    return sum_lanes(loss.value + watch.value * 0.0)
 
 
 def softmax_cross_entropy_vectors(scores_at, gradients_to, targets, weighted, rows):
@@ -74,7 +75,7 @@ def softmax_cross_entropy_vectors(scores_at, gradients_to, targets, weighted, ro
     gradients_to(t, gradients) takes their gradients.
     """
     L = lanes(targets)
-    loss, watch = var(zeros(targets)), var(zeros(targets))
+    loss = var(zeros(targets))
     for group in span(0, rows, PRODUCTS * L):
         product = var(full(targets, 1.0))
         for t in span(group, minimum(group + PRODUCTS * L, rows), L):
@@ -82,8 +83,8 @@ def softmax_cross_entropy_vectors(scores_at, gradients_to, targets, weighted, ro
             weight = load(targets, 1, t) if weighted else full(targets, 1.0)
             top = zeros(targets)
             for score in scores:
-                watch += score
                 top = maximum(score, top)
+            loss += sum(scores[1:], scores[0]) * 0.0  # see above; a sum of its own would take a register too many
             shifted = [score - top for score in (*scores, zeros(targets))]
             e = [exp_of_negative(x) for x in shifted]
             own = where(label > -0.5, shifted[-1], 0.0)
@@ -93,15 +94,7 @@ def softmax_cross_entropy_vectors(scores_at, gradients_to, targets, weighted, ro
             gradients_to(t, [e[k] * scale - where(label == float(k), weight, 0.0) for k in range(len(scores))])
         if not weighted:
             loss += log(product.value)
-    return _watched(loss, watch)
-
-
-def _watched(loss, watch):
-    """The sum of losses, NaN where a score overflowed below zero, of which exp makes 0. watch: the sum of scores.
-
-    Additions have ports of their own on Zen: a multiplication by 0 a score takes 5 % of the linear model's step.
-    """
-    return sum_lanes(loss.value + watch.value * 0.0)
+    return sum_lanes(loss)
 
 
 def _add_loss(loss, product, label, weight, weighted, own, total):
