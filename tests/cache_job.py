@@ -3,21 +3,15 @@
 ROOT holds the spiralnn to import; OPTIONS is JSON: what to do before the fit, and how often (see main).
 """
 
-import faulthandler
+import functools
 import json
 import os
 import random
-import signal
 import sys
-import traceback
 import warnings
 from pathlib import Path
 
-
-def limit_time(seconds):
-    """Say where every thread is, and die, when this process lasts longer. Children that it forks have no limit."""
-    faulthandler.register(signal.SIGALRM, chain=True)
-    signal.alarm(seconds)
+from children import answer_of, fork, limit_time
 
 
 def fit(score=False):
@@ -39,34 +33,17 @@ def fit(score=False):
 def fit_in_children(scenes):
     """The fit in forked children that have compiled nothing, one for each [cache folder, code to run before]."""
     reports, running = [], []
-    for folder, before in scenes:
+    for scene in scenes:
         if len(running) == os.cpu_count():
-            reports.append(report_of(*running.pop(0)))
-        read, write = os.pipe()
-        child = os.fork()
-        if child == 0:
-            limit_time(60)
-            status = 1
-            try:
-                numba.config.CACHE_DIR = folder
-                exec(before, globals())
-                os.write(write, json.dumps(fit()).encode())
-                status = 0
-            except BaseException:
-                traceback.print_exc()
-            finally:
-                sys.stderr.flush()
-                os._exit(status)
-        os.close(write)
-        running.append((child, read))
-    return reports + [report_of(*child) for child in running]
+            reports.append(answer_of(*running.pop(0)))
+        running.append(fork(functools.partial(fit_in_scene, *scene), 60))
+    return reports + [answer_of(*child) for child in running]
 
 
-def report_of(child, pipe):
-    with open(pipe) as file:
-        content = file.read()
-    assert os.waitpid(child, 0)[1] == 0
-    return json.loads(content)
+def fit_in_scene(folder, before):
+    numba.config.CACHE_DIR = folder
+    exec(before, globals())
+    return fit()
 
 
 def load_damaged(n_flips, n_cuts):

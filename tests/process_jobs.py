@@ -1,8 +1,6 @@
 """Fits for processes of every kind, importable by all of them; each takes as many threads as it is told."""
 
-import faulthandler
 import hashlib
-import signal
 
 import numpy as np
 
@@ -22,12 +20,6 @@ def _counted(work, n_threads, stop):
 
 
 descent.run_threads = _counted
-
-
-def limit_time(seconds):
-    """Say where every thread is, and die, when this process lasts longer. Children that it forks have no limit."""
-    faulthandler.register(signal.SIGALRM, chain=True)
-    signal.alarm(seconds)
 
 
 def fit(seed, n_threads=2, steps=40, D=2, K=3):

@@ -7,18 +7,17 @@ ended with a trace of its threads. Prints JSON: the seconds of each thing done.
 import importlib
 import json
 import multiprocessing
-import os
 import random
 import sys
 import threading
 import time
-import traceback
 from concurrent.futures import ProcessPoolExecutor
 
 import numba
 import numba.core.event as event
+from children import answer_of, fork, limit_time
 from joblib import Parallel, delayed
-from process_jobs import fit, limit_time
+from process_jobs import fit
 
 CHILD_SECONDS = 60  # of a child that would never end; what is promised is asserted by the test
 LAYERS = {"workqueue": "workqueue", "omp": "omppool", "tbb": "tbbpool"}
@@ -39,25 +38,7 @@ class timed:
 def in_fork(jobs):
     """What fits in a forked child come to: jobs are arguments of fit."""
     with timed():
-        read, write = os.pipe()
-        child = os.fork()
-        if child == 0:
-            status = 1
-            try:
-                limit_time(CHILD_SECONDS)
-                os.write(write, json.dumps([fit(**job) for job in jobs]).encode())
-                status = 0
-            except BaseException:
-                traceback.print_exc()
-            finally:
-                sys.stderr.flush()
-                os._exit(status)
-        os.close(write)
-        with open(read) as file:
-            answer = file.read()
-        status = os.waitpid(child, 0)[1]
-    assert status == 0, f"the child ended with status {status}"
-    return json.loads(answer)
+        return answer_of(*fork(lambda: [fit(**job) for job in jobs], CHILD_SECONDS))
 
 
 def alone(jobs):
