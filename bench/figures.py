@@ -12,6 +12,7 @@ from records import (
     MODELS,
     ONE,
     OPERATIONS,
+    PLAIN,
     REFERENCE,
     best_efficiency,
     by_problem,
@@ -22,9 +23,9 @@ from records import (
 )
 
 # told apart by colour-blind readers, too
-GREY, BLUE, RED = "#555555", "#0072B2", "#D55E00"
+GREY, OLIVE, BLUE, RED = "#555555", "#999933", "#0072B2", "#D55E00"
 OTHERS = ["#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C510A", "#7F3C8D"]
-OWN_COLORS = {REFERENCE: GREY, ONE: BLUE, ALL: RED}
+OWN_COLORS = {REFERENCE: GREY, PLAIN: OLIVE, ONE: BLUE, ALL: RED}
 LINES = {"float64": ("-", "o"), "float32": ("--", "s")}
 ROOFLINE = ("forward", "softmax", "backward", "step")
 SHOWN_AS = {REFERENCE: "NumPy (the reference)"}
@@ -47,6 +48,8 @@ def speed(results):
                 continue
             gains = {N: speedup(step, implementation) for N, step in measured.items() if REFERENCE in step}
             gain.plot(list(gains), list(gains.values()), **look)
+            if implementation == PLAIN:
+                continue  # several times the height of what the last panel is about
             row_cost.plot(list(steps), [1e9 * s / N for N, s in steps.items()], **look)
     time.set(title="Time of a step, seconds", yscale="log")
     gain.set(title="Times faster than NumPy", ylim=(0, None))
@@ -54,7 +57,7 @@ def speed(results):
     for axes in (time, gain, row_cost):
         axes.set(xscale="log", xlabel="rows N")
         _plain(axes)
-    figure.legend(loc="outside lower center", ncols=3, frameon=False)
+    figure.legend(loc="outside lower center", ncols=4, frameon=False)
     figure.suptitle(f"Two-layer network (D 2, H 100, K 3), full-batch step, {results['machine']['cpu']}")
     return figure
 

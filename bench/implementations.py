@@ -4,7 +4,8 @@ An adapter has a name, its number of threads, whether its first call compiles an
 each dtype. `serves(problem)` says whether it can do the problem at all; `step(problem, steps)` and `predict(problem)`
 return a call without arguments, and `losses(result)` the losses that a step's call came to. What peers.py adds has no
 more than that; the package's own backends have a method for every operation, whose calls return what
-`problems.Truth` holds.
+`problems.Truth` holds. The rung between them, ordinary Numba, is a step and has no prediction: who lacks the method for
+an operation stays out of it.
 """
 
 import numpy as np
@@ -12,21 +13,54 @@ import peers
 
 import spiralnn
 from spiralnn import descent, fused, resources
-from spiralnn.kernels import reference
+from spiralnn.kernels import plain, reference
 
 
-class Spiralnn:
-    """One of the package's two backends: the functions of a module, a descent loop made of them, and fit."""
+class Rung:
+    """A step as one of the package's modules does it: its functions, and a descent loop made of them."""
 
-    def __init__(self, name, module, loop, backend, n_threads, tolerance):
-        self.name, self.module, self.loop, self.backend = name, module, loop, backend
-        self.n_threads, self.tolerance = n_threads, tolerance
-        self.compiles = backend == "fused"
+    def __init__(self, name, module, loop, n_threads, tolerance):
+        self.name, self.module, self.loop, self.tolerance = name, module, loop, tolerance
+        self.n_threads = n_threads
         self.threads = n_threads or resources.available_threads()  # the reference's: those of NumPy's BLAS
-        self.options = {"n_threads": n_threads} if backend == "fused" else {}
+        self.compiles = module is not reference
+        self.options = {"n_threads": n_threads} if module is fused else {}
 
     def serves(self, problem):
         return True
+
+    def loss_gradients(self, problem):
+        gradients = tuple(np.empty_like(p) for p in problem.params)
+        kernel = getattr(self.module, f"{problem.model}_loss_gradients")
+
+        def call():
+            loss = kernel(problem.X, problem.y, *problem.params, problem.reg, *gradients, **self.options)
+            return loss, *gradients
+
+        return call
+
+    def step(self, problem, steps):
+        """A descent from the problem's parameters; each call goes on by so many steps. Results: see `losses`."""
+        params = tuple(p.copy() for p in problem.params)
+        run = self.loop(problem.X, problem.y, params, step_size=problem.step_size, reg=problem.reg, **self.options)
+
+        def call():
+            assert run.run(steps) == steps, "the descent ended early"
+            return run
+
+        return call
+
+    def losses(self, result):
+        """Losses so far of what a call of step or training returned; apart, so that nobody pays for it on the clock."""
+        return tuple(result.losses if isinstance(result, self.loop) else result.loss_curve_)
+
+
+class Spiralnn(Rung):
+    """One of the package's two backends: every operation on its own, and fit."""
+
+    def __init__(self, name, module, loop, backend, n_threads, tolerance):
+        super().__init__(name, module, loop, n_threads, tolerance)
+        self.backend = backend
 
     def forward(self, problem):
         N, K = problem.shape[0], problem.shape[-1]
@@ -60,27 +94,6 @@ class Spiralnn:
 
         return call
 
-    def loss_gradients(self, problem):
-        gradients = tuple(np.empty_like(p) for p in problem.params)
-        kernel = getattr(self.module, f"{problem.model}_loss_gradients")
-
-        def call():
-            loss = kernel(problem.X, problem.y, *problem.params, problem.reg, *gradients, **self.options)
-            return loss, *gradients
-
-        return call
-
-    def step(self, problem, steps):
-        """A descent from the problem's parameters; each call goes on by so many steps. Results: see `losses`."""
-        params = tuple(p.copy() for p in problem.params)
-        run = self.loop(problem.X, problem.y, params, step_size=problem.step_size, reg=problem.reg, **self.options)
-
-        def call():
-            assert run.run(steps) == steps, "the descent ended early"
-            return run
-
-        return call
-
     def training(self, problem, steps):
         """A whole fit, checks of the input and all; each call starts afresh. Results: see `losses`."""
         estimator = self._estimator(problem, steps)
@@ -102,18 +115,17 @@ class Spiralnn:
             return spiralnn.SoftmaxClassifier(**options)
         return spiralnn.TwoLayerNet(hidden_size=problem.shape[2], **options)
 
-    def losses(self, result):
-        """Losses so far of what a call of step or training returned; apart, so that nobody pays for it on the clock."""
-        return tuple(result.losses if isinstance(result, self.loop) else result.loss_curve_)
-
 
 class PlainLoop:
     """The case study's loop and nothing else, so that the reference is not slowed by what `Descent` keeps."""
 
+    kernels = reference
+
     def __init__(self, X, y, params, *, step_size, reg):
         self.X, self.y, self.params, self.step_size, self.reg = X, y, params, step_size, reg
         self.gradients = tuple(np.empty_like(p) for p in params)
-        self.kernel = reference.linear_loss_gradients if len(params) == 2 else reference.two_layer_loss_gradients
+        model = "linear" if len(params) == 2 else "two_layer"
+        self.kernel = getattr(self.kernels, f"{model}_loss_gradients")
         self.losses = []
 
     def run(self, n_steps):
@@ -124,15 +136,23 @@ class PlainLoop:
         return n_steps
 
 
+class PlainNumbaLoop(PlainLoop):
+    """The same loop in Python over compiled functions."""
+
+    kernels = plain
+
+
 # looser than the tests, because N goes to 10^6
 FUSED = {"float64": 1e-11, "float32": 1e-4}
 # NumPy adds the columns of dscores one row after the other: in float32, 10^6 rows cost it 5e-3 of db
-PLAIN = {"float64": 1e-11, "float32": 2e-2}
+NUMPY = {"float64": 1e-11, "float32": 2e-2}
 
 OWN = [
-    Spiralnn("reference", reference, PlainLoop, "reference", None, PLAIN),
+    Spiralnn("reference", reference, PlainLoop, "reference", None, NUMPY),
     Spiralnn("fused, 1 thread", fused, descent.Descent, "fused", 1, FUSED),
     Spiralnn("fused, all threads", fused, descent.Descent, "fused", None, FUSED),
 ]
+# a step from what is read most easily to what is fastest
+RUNGS = [OWN[0], Rung("plain Numba, 1 thread", plain, PlainNumbaLoop, 1, FUSED), *OWN[1:]]
 PEERS = peers.peers()
-IMPLEMENTATIONS = [*OWN, *PEERS]
+IMPLEMENTATIONS = [*RUNGS, *PEERS]

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import NamedTuple
 
-REFERENCE, ONE, ALL = "reference", "fused, 1 thread", "fused, all threads"
+REFERENCE, PLAIN, ONE, ALL = "reference", "plain Numba, 1 thread", "fused, 1 thread", "fused, all threads"
 OWN = (ONE, ALL)
 HAND_WRITTEN = "C"  # first word of what is no library that one could take instead, but a line to beat
 NOTICEABLE = 1.05  # times faster: less is within what medians differ by from run to run
@@ -130,7 +130,7 @@ def speedup(measured, implementation, over=REFERENCE):
 
 def fastest_peer(measured):
     """Name of the fastest that one could take instead, None if nobody else was measured."""
-    peers = [name for name in measured if name not in OWN and name.split(",")[0] != HAND_WRITTEN]
+    peers = [name for name in measured if name not in (PLAIN, *OWN) and name.split(",")[0] != HAND_WRITTEN]
     return min(peers, key=lambda name: seconds(measured[name]), default=None)
 
 

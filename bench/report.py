@@ -42,7 +42,8 @@ def sections(results):
     network, linear = ({k: v for k, v in steps.items() if k.model == model} for model in ("two_layer", "linear"))
     tables = [
         ("One step of the network (loss, gradients, update), everybody in turns. E: share of the multiply-add rate. "
-         "× NumPy, × peer: times faster, on all threads, than NumPy and than the fastest peer.",
+         "× NumPy, × peer: times faster, on all threads, than NumPy and than the fastest peer. Plain Numba: "
+         "kernels/plain.py, the same fused step as ordinary loops.",
          *_everybody(network, with_efficiency=True)),
         ("One step of the linear model.", *_everybody(linear, with_efficiency=False)),
         ("Prediction, the class of every row.", *_prediction(predictions)),

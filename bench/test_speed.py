@@ -8,7 +8,7 @@ import subprocess
 import sys
 
 import pytest
-from implementations import OWN, PEERS
+from implementations import OWN, PEERS, RUNGS
 from problems import check, problem
 
 # (rows, steps of a whole training of the network): the case study's 10 000 steps, then about as much work
@@ -17,6 +17,7 @@ TRAINING_STEPS = {300: 10_000, 3_000: 1_000, 30_000: 100, 300_000: 5, 1_000_000:
 PEER_SIZES = (300, 30_000)  # compare.py has them at every shape
 
 each_implementation = pytest.mark.parametrize("implementation", OWN, ids=lambda i: i.name)
+each_rung = pytest.mark.parametrize("implementation", RUNGS, ids=lambda i: i.name)
 each_peer = pytest.mark.parametrize("implementation", PEERS, ids=lambda i: i.name)
 each_dtype = pytest.mark.parametrize("dtype", ["float64", "float32"])
 each_size = pytest.mark.parametrize("N", TRAINING_STEPS)
@@ -49,7 +50,7 @@ def test_backward(model, N, dtype, implementation, measure):
     measure("backward", given, implementation, implementation.backward(given), given.truth.backward)
 
 
-@each_implementation
+@each_rung
 @each_dtype
 @each_size
 @each_model
@@ -104,6 +105,21 @@ print(time.perf_counter() - start, loss)
 """
 
 
+FIRST_CALL_OF_PLAIN_NUMBA = """
+import sys, time
+import numpy, spiralnn
+from spiralnn.kernels import plain
+model, dtype = sys.argv[1:]
+X, y = spiralnn.make_spiral(random_state=0)
+shapes = {"linear": ((2, 3), (3,)), "two_layer": ((2, 100), (100,), (100, 3), (3,))}[model]
+params = [0.01 * numpy.random.RandomState(0).randn(*shape).astype(dtype) for shape in shapes]
+function = {"linear": plain.linear_loss_gradients, "two_layer": plain.two_layer_loss_gradients}[model]
+start = time.perf_counter()
+loss = function(X.astype(dtype), y, *params, 1e-3, *map(numpy.empty_like, params))
+print(time.perf_counter() - start, loss)
+"""
+
+
 @pytest.fixture(scope="module")
 def cache_folders(tmp_path_factory):
     """A cache folder a model: empty for the row "cold", which leaves it filled for the row "warm"."""
@@ -115,20 +131,30 @@ def cache_folders(tmp_path_factory):
 def test_first_call(cache, model, cache_folders, benchmark):
     """A fresh process that imports the package and fits one step; `compile` is the time of the fit alone."""
     folder = cache_folders[model]
-
-    def call():
-        command = [sys.executable, "-c", FIRST_CALL, model, "float64"]
-        environment = {**os.environ, "NUMBA_CACHE_DIR": str(folder)}
-        output = subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout
-        return [float(number) for number in output.split()]
-
     if cache == "warm" and not any(folder.iterdir()):
-        call()
+        _first_call(FIRST_CALL, model, folder)
+    _measure_first_call(benchmark, FIRST_CALL, model, folder, f"fused, {cache} cache")
+
+
+@each_model
+def test_first_call_of_plain_numba(model, tmp_path, benchmark):
+    """The same of a step alone; nothing is kept for the next process."""
+    _measure_first_call(benchmark, FIRST_CALL_OF_PLAIN_NUMBA, model, tmp_path, "plain Numba")
+
+
+def _first_call(program, model, folder):
+    command = [sys.executable, "-c", program, model, "float64"]
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(folder)}
+    output = subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout
+    return [float(number) for number in output.split()]
+
+
+def _measure_first_call(benchmark, program, model, folder, implementation):
     benchmark.group = "first call"
-    seconds, loss = benchmark.pedantic(call, rounds=1)
+    seconds, loss = benchmark.pedantic(_first_call, (program, model, folder), rounds=1)
     assert 1.0 < loss < 1.2  # log 3 and a little: nothing is learned yet
     benchmark.extra_info.update(
-        operation="first call", model=model, implementation=f"fused, {cache} cache", N=300, D=2,
+        operation="first call", model=model, implementation=implementation, N=300, D=2,
         H=100 if model == "two_layer" else None, K=3, dtype="float64", threads=None, steps=1, flops=None, traffic=None,
         loss=loss, compile=seconds,
     )  # fmt: skip

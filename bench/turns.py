@@ -20,8 +20,9 @@ RATE_SECONDS, RATE_STEPS = 0.01, 1 << 18
 
 
 def race(problem, operation, implementations, turns, pause=PAUSE):
-    """Rows of results: operation ("step" or "predict") by everybody who serves the problem, checked, then timed."""
-    runners = [Runner(i, problem, operation, pause) for i in implementations if i.serves(problem)]
+    """Rows of results: operation ("step" or "predict") by all who have it and serve the problem, checked and timed."""
+    entrants = [i for i in implementations if hasattr(i, operation) and i.serves(problem)]
+    runners = [Runner(i, problem, operation, pause) for i in entrants]
     n_threads = resources.available_threads()
     rates = {n: lambda n=n: limits.fma_rate(problem.dtype, n, RATE_SECONDS, steps=RATE_STEPS) for n in (1, n_threads)}
     every = {runner: math.ceil(turns / max(FEWEST_TURNS, PATIENCE / runner.seconds)) for runner in runners}

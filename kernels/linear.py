@@ -5,44 +5,13 @@
 theta (float64) is the flat parameter vector [W (D, Kp) | b (Kp)], every row padded to 16 with zeros.
 """
 
-import functools
-
-import numpy as np
 from numba import njit
 
-from .simd import (
-    ENTRY,
-    add_to,
-    columns,
-    counting,
-    every,
-    get,
-    lanes,
-    load,
-    load_row,
-    minimum,
-    number,
-    part,
-    prefetch,
-    put,
-    span,
-    store,
-    sum_each,
-    sum_lanes,
-    traced,
-    var,
-    vectors,
-    when,
-    where,
-    zeros,
-)
-from .softmax import softmax_cross_entropy_tile, softmax_cross_entropy_vectors
+from .softmax import softmax_cross_entropy_tile
 from .tile import (
     add_products,
     add_row_sums,
-    aligned,
     carve,
-    load_few_inputs,
     load_gradients,
     load_inputs,
     load_targets,
@@ -52,6 +21,33 @@ from .tile import (
     put_rows,
     watch_scores,
 )
+from .vectors import (
+    ENTRY,
+    add_to,
+    broadcast,
+    broadcast_int,
+    fma,
+    if_,
+    iota,
+    lanes,
+    load,
+    load_contiguous,
+    load_scalar,
+    loop,
+    minimum,
+    prefetch,
+    reduce_add,
+    reduce_add_each,
+    select,
+    store,
+    store_scalar,
+    traced,
+    transpose,
+    var,
+    vector_runs,
+    view,
+    zeros,
+)
 
 CLASSES = 4  # classes at a time: most problems have few, and padding them to 8 would double the work
 # From so many inputs on a row is multiplied as it lies in memory, lanes along its inputs, and never transposed. 32 are
@@ -60,9 +56,9 @@ MANY_INPUTS = 32
 
 
 def layout(D, H, K):
-    """Parts of theta as (first, rows, row length, used rows, used columns): W, b; weights come first."""
+    """Parts of theta as (name, first, rows, row length, used columns); weights come first."""
     Kp = padded(K, 16)
-    return ((0, D, Kp, D, K), (D * Kp, 1, Kp, 1, K))
+    return ("W", 0, D, Kp, K), ("b", D * Kp, 1, Kp, K)
 
 
 def shapes(D, K, T, unit):
@@ -71,16 +67,11 @@ def shapes(D, K, T, unit):
     return (Ks, padded(D, unit)), (1, padded(K, 16)), (minimum(padded(D, 2), MANY_INPUTS), T), (Ks, T), (2, T)
 
 
-def workspace(D, H, K, T, dtype):
-    """The arrays of these shapes."""
-    return tuple(aligned(dtype, *shapes(D, K, T, 64 // np.dtype(dtype).itemsize)))
-
-
-def _parts(sums, chunk, D, bias):
+def gradient_parts(sums, chunk, D, bias):
     """dW, db and the loss of a chunk's sums, laid out as theta, with the loss behind them."""
     Kp = bias.shape[1]
-    places = (0, D, Kp), (D * Kp, 1, Kp), (sums.shape[1] - 16, 1, 1)
-    return [part(sums, chunk, first, rows, length) for first, rows, length in places]
+    places = (0, D, Kp), (D * Kp, 1, Kp), (sums.shape[1] - 16, 1, 2)
+    return [view(sums, chunk, first, rows, length) for first, rows, length in places]
 
 
 def _pack(D, K, weight, constant, w, bias):
@@ -91,14 +82,14 @@ def _pack(D, K, weight, constant, w, bias):
     """
     L = lanes(w)
     shift = var(D - D)
-    for _ in when(D > MANY_INPUTS - 1):
+    for _ in if_(D > MANY_INPUTS - 1):
         shift.set(padded(D, L) - D)
-    for k in span(0, K):
-        for d in span(0, D // L * L):
-            put(w, k, d, weight(d, k))
-        for d in span(D // L * L, D):
-            put(w, k, d + shift.value, weight(d, k))
-        put(bias, 0, k, constant(k))
+    for k in loop(0, K):
+        for d in loop(0, D // L * L):
+            store_scalar(w, k, d, weight(d, k))
+        for d in loop(D // L * L, D):
+            store_scalar(w, k, d + shift.value, weight(d, k))
+        store_scalar(bias, 0, k, constant(k))
 
 
 @traced
@@ -106,15 +97,19 @@ def pack(theta, now, D, H, K, workspace):
     """Parameters theta[now] into the workspace, once a step, in the dtype of the tile."""
     w, bias, x, s, targets = workspace
     Kp = bias.shape[1]
-    _pack(D, K, lambda d, k: get(theta, now, d * Kp + k), lambda k: get(theta, now, D * Kp + k), w, bias)
+
+    def value(d, k):
+        return load_scalar(theta, now, d * Kp + k)
+
+    _pack(D, K, value, lambda k: value(D, k), w, bias)
 
 
 @traced
 def tile(X, y, row, rows, H, K, workspace, sums, chunk):
     """Loss and gradient sums of a tile, added to sums[chunk]. Twin: reference.linear_loss_gradients."""
     w, bias, x, s, targets = workspace
-    dW, db, loss = _parts(sums, chunk, X.shape[1], bias)
-    weighted = load_targets(y, row, rows, targets)
+    dW, db, loss = gradient_parts(sums, chunk, X.shape[1], bias)
+    weighted = load_targets(y, row, rows, targets, loss)
     _forward(X, row, rows, w, bias, x, s)
     add_to(loss, 0, 0, softmax_cross_entropy_tile(s, K, targets, weighted, rows))
     add_row_sums(s, K, rows, db)
@@ -124,26 +119,26 @@ def tile(X, y, row, rows, H, K, workspace, sums, chunk):
 def _forward(X, row, rows, w, bias, x, s, watch=None):
     """s (K, T) = W^T X^T + b; x holds the inputs where they are few. watch: see load_inputs."""
     D = X.shape[1]
-    for _ in when(D < MANY_INPUTS):
+    for _ in if_(D < MANY_INPUTS):
         load_inputs(X, row, rows, 0, D, x, watch)
         _few_scores(x, D, rows, w, bias, s)
-    for _ in when(D > MANY_INPUTS - 1):
+    for _ in if_(D > MANY_INPUTS - 1):
         _row_scores(X, row, rows, w, bias, s, watch)
 
 
 def _few_scores(x, D, rows, w, bias, s):
     """s = w x + bias, lanes along rows: two vectors of rows and CLASSES classes at a time."""
     L = lanes(x)
-    for k in span(0, s.shape[0], CLASSES):
-        for t, n in vectors(rows, L, 2):
+    for k in loop(0, s.shape[0], CLASSES):
+        for t, n in vector_runs(rows, L, 2):
             at = [t + j * L for j in range(n)]
-            sums = [[var(every(bias, 0, k + i)) for _ in at] for i in range(CLASSES)]
-            for d in span(0, D):
+            sums = [[var(broadcast(bias, 0, k + i)) for _ in at] for i in range(CLASSES)]
+            for d in loop(0, D):
                 values = [load(x, d, t) for t in at]
                 for i in range(CLASSES):
-                    weight = every(w, k + i, d)
+                    weight = broadcast(w, k + i, d)
                     for j in range(n):
-                        sums[i][j] += weight * values[j]
+                        sums[i][j].set(fma(weight, values[j], sums[i][j]))
             for i in range(CLASSES):
                 for j in range(n):
                     store(s, k + i, at[j], sums[i][j])
@@ -152,50 +147,50 @@ def _few_scores(x, D, rows, w, bias, s):
 def _row_scores(X, row, rows, w, bias, s, watch):
     """The same, lanes along inputs: 4 rows and CLASSES classes at a time; a sum over lanes a row and class."""
     L, D = lanes(X), X.shape[1]
-    for t in span(0, rows, 4):
+    for t in loop(0, rows, 4):
         at = [row + minimum(t + i, rows - 1) for i in range(4)]
-        for k in span(0, s.shape[0], CLASSES):
+        for k in loop(0, s.shape[0], CLASSES):
             sums = [[var(zeros(X)) for _ in at] for _ in range(CLASSES)]
-            for d in span(0, D, L):
+            for d in loop(0, D, L):
                 for i in range(4):  # two turns ahead: (20 000, 784, 10) float64 takes 5.1 ms to predict, without 8.2
                     prefetch(X, row + t + i + 8, d)
-                values = [load_row(X, i, minimum(d, D - L)) for i in at]
+                values = [load_contiguous(X, i, minimum(d, D - L)) for i in at]
                 if watch is not None:
                     for value in values:
-                        watch += value * 0.0
+                        watch.set(fma(value, 0.0, watch))
                 for j in range(CLASSES):
                     weight = load(w, k + j, d)
                     for i in range(4):
-                        sums[j][i] += weight * values[i]
+                        sums[j][i].set(fma(weight, values[i], sums[j][i]))
             for j in range(CLASSES):
-                store(s, k + j, t, sum_each(sums[j]) + get(bias, 0, k + j))
+                store(s, k + j, t, reduce_add_each(sums[j]) + load_scalar(bias, 0, k + j))
 
 
 def _input_products(X, row, rows, x, ds, dW):
     """dW (D, K) += X^T ds^T, with x as _forward leaves it."""
     D = X.shape[1]
-    for k in span(0, ds.shape[0], CLASSES):
-        for _ in when(D < MANY_INPUTS):
+    for k in loop(0, ds.shape[0], CLASSES):
+        for _ in if_(D < MANY_INPUTS):
             add_products(x, ds, rows, 0, D, k, dW, 2, CLASSES)
-        for _ in when(D > MANY_INPUTS - 1):
+        for _ in if_(D > MANY_INPUTS - 1):
             _row_products(X, row, rows, ds, k, dW)
 
 
 def _row_products(X, row, rows, ds, k, dW):
     """dW[:, k:k + CLASSES] += X^T ds^T, lanes along inputs: no sum over lanes, and two vectors of inputs at a time."""
     L, D = lanes(X), X.shape[1]
-    for d in span(0, D, 2 * L):
+    for d in loop(0, D, 2 * L):
         at = minimum(d, D - 2 * L)  # the last two end where the row ends; inputs below d are done
         sums = [[var(zeros(X)) for _ in range(CLASSES)] for _ in range(2)]
-        for t in span(0, rows):
-            slopes = [every(ds, k + j, t) for j in range(CLASSES)]
+        for t in loop(0, rows):
+            slopes = [broadcast(ds, k + j, t) for j in range(CLASSES)]
             for i in range(2):
-                values = load_row(X, row + t, at + i * L)
+                values = load_contiguous(X, row + t, at + i * L)
                 for j in range(CLASSES):
-                    sums[i][j] += slopes[j] * values
+                    sums[i][j].set(fma(slopes[j], values, sums[i][j]))
         for i in range(2):
-            fresh = counting(X) + number(X, at + i * L) > number(X, d - 1)
-            by_input = columns([where(fresh, total.value, 0.0) for total in sums[i]])
+            fresh = iota(X) + broadcast_int(X, at + i * L) > broadcast_int(X, d - 1)
+            by_input = transpose([select(fresh, total.value, 0.0) for total in sums[i]])
             for c in range(L):
                 add_to(dW, at + i * L + c, k, by_input[c])
 
@@ -204,7 +199,7 @@ def _packed(W, b, memory, T):
     """The arrays of a workspace in memory (1, n), zeros, with the parameters in their places."""
     D, K = W.shape
     w, bias, x, s, targets = carve(memory, shapes(D, K, T, lanes(memory)))
-    _pack(D, K, lambda d, k: get(W, d, k), lambda k: get(b, k), w, bias)
+    _pack(D, K, lambda d, k: load_scalar(W, d, k), lambda k: load_scalar(b, k), w, bias)
     return w, bias, x, s
 
 
@@ -212,35 +207,35 @@ def _packed(W, b, memory, T):
 def _scores(X, start, stop, tile_rows, W, b, memory, scores) -> float:
     w, bias, x, s = _packed(W, b, memory, tile_rows)
     watch = var(zeros(x))
-    for row in span(start, stop, tile_rows):
+    for row in loop(start, stop, tile_rows):
         rows = minimum(tile_rows, stop - row)
         _forward(X, row, rows, w, bias, x, s)
         watch_scores(s, W.shape[1], rows, watch)
         put_rows(s, row, rows, scores)
-    return sum_lanes(watch)
+    return reduce_add(watch)
 
 
 @traced
 def _predict(X, start, stop, tile_rows, W, b, memory, best) -> float:
     w, bias, x, s = _packed(W, b, memory, tile_rows)
     watch = var(zeros(x))
-    for row in span(start, stop, tile_rows):
+    for row in loop(start, stop, tile_rows):
         rows = minimum(tile_rows, stop - row)
         _forward(X, row, rows, w, bias, x, s, watch)
         put_best(s, W.shape[1], row, rows, best, watch)
-    return sum_lanes(watch)
+    return reduce_add(watch)
 
 
 @traced
 def _backward(X, dscores, start, stop, tile_rows, memory, sums, chunk):
     D, K = X.shape[1], dscores.shape[1]
     w, bias, x, s, targets = carve(memory, shapes(D, K, tile_rows, lanes(memory)))
-    dW, db, loss = _parts(sums, chunk, D, bias)
-    for row in span(start, stop, tile_rows):
+    dW, db, loss = gradient_parts(sums, chunk, D, bias)
+    for row in loop(start, stop, tile_rows):
         rows = minimum(tile_rows, stop - row)
         load_gradients(dscores, row, rows, s)
         add_row_sums(s, K, rows, db)
-        for _ in when(D < MANY_INPUTS):
+        for _ in if_(D < MANY_INPUTS):
             load_inputs(X, row, rows, 0, D, x)
         _input_products(X, row, rows, x, s, dW)
 
@@ -264,62 +259,3 @@ def predict_rows(X, start, stop, tile_rows, W, b, memory, best):
 def backward_rows(X, dscores, start, stop, tile_rows, memory, sums, chunk):
     """Gradient sums of rows [start, stop), added to sums[chunk]. Twin: reference.linear_backward."""
     _backward(X, dscores, start, stop, tile_rows, memory, sums, chunk)
-
-
-# ------------------------------------------------------------------------------------------- few inputs
-
-
-@functools.cache
-def few_inputs(D, C):
-    """(workspace, pack, tile) of the kernels for exactly D inputs and C = K - 1 classes beside the last.
-
-    The last class is the origin, as in two_layer.py; scores, probabilities and sums of a vector of rows never leave the
-    registers. (10^6, 2, 3): 3.8 ms float64, 1.7 ms float32 on one thread, and 7.5 and 3.4 with them in arrays.
-    """
-
-    def workspace(_, H, K, T, dtype):
-        """Arrays one thread needs: weights and biases as measured from the last class; the tile's x, targets."""
-        T = pitch(T, 64 // np.dtype(dtype).itemsize)
-        return tuple(aligned(dtype, (D + 1, padded(K, 16)), (D, T), (2, T)))
-
-    @traced
-    def pack(theta, now, _, H, K, workspace):
-        """Parameters theta[now] into the workspace, once a step."""
-        w, x, targets = workspace
-        Kp = w.shape[1]
-        for d in range(D + 1):
-            for k in range(C):
-                put(w, d, k, get(theta, now, d * Kp + k) - get(theta, now, d * Kp + C))
-
-    @traced
-    def tile(X, y, row, rows, H, K, workspace, sums, chunk):
-        """Loss and gradient sums of a tile, added to sums[chunk]. Twin: reference.linear_loss_gradients."""
-        w, x, targets = workspace
-        dW, db, loss = _parts(sums, chunk, D, w)
-        weighted = load_targets(y, row, rows, targets)
-        load_few_inputs(X, row, rows, x, D)
-        weights = [[every(w, d, k) for k in range(C)] for d in range(D + 1)]
-        products = [[var(zeros(x)) for _ in range(C)] for _ in range(D + 1)]
-
-        def scores_at(t):
-            scores = weights[D]
-            for d in range(D):
-                value = load(x, d, t)
-                scores = [scores[k] + weights[d][k] * value for k in range(C)]
-            return scores
-
-        def add(t, gradients):
-            for k, g in enumerate(gradients):
-                products[D][k] += g
-                for d in range(D):
-                    products[d][k] += g * load(x, d, t)
-
-        add_to(loss, 0, 0, softmax_cross_entropy_vectors(scores_at, add, targets, weighted, rows))
-        for d, of_input in enumerate(products):
-            into, at = (dW, d) if d < D else (db, 0)
-            for k, total in enumerate(of_input):
-                total = sum_lanes(total)
-                add_to(into, at, k, total)
-                add_to(into, at, C, 0.0 - total)  # a row's class gradients sum to zero
-
-    return workspace, pack, tile

@@ -6,6 +6,8 @@ are overwritten. Two changes to the text: softmax subtracts the row maximum, so 
 sample_weight (N,) the mean over rows is a weighted one.
 """
 
+from typing import Any, NamedTuple
+
 import numpy as np
 
 
@@ -91,3 +93,56 @@ def _penalty(reg, *weights):
     if reg == 0:
         return 0.0  # also where squares overflow
     return 0.5 * reg * sum(float(np.sum(np.square(W, dtype=np.float64))) for W in weights)
+
+
+def linear_finite_scores(X, W, b, scores):
+    """linear_scores; returns for each row whether all is finite."""
+    linear_scores(X, W, b, scores)
+    return np.isfinite(scores).all(axis=1)
+
+
+def two_layer_finite_scores(X, W, b, W2, b2, scores):
+    """two_layer_scores; returns for each row whether all is finite, hidden values too: ReLU makes 0 of -infinity."""
+    two_layer_scores(X, W, b, W2, b2, scores)
+    return np.isfinite(scores).all(axis=1) & np.isfinite(np.dot(X, W) + b).all(axis=1)
+
+
+class Functions(NamedTuple):
+    """The functions of one model."""
+
+    loss_gradients: Any
+    finite_scores: Any
+
+
+LINEAR = Functions(linear_loss_gradients, linear_finite_scores)
+TWO_LAYER = Functions(two_layer_loss_gradients, two_layer_finite_scores)
+
+# The three pieces that a step is composed of. A row of sums is float64: gradients of W, b, W2, b2 one after the other,
+# then the loss and the weight, none of them divided.
+
+
+def add_rows(X, y, params, sample_weight=None):
+    """The row of sums over these rows: gradients, loss, weight."""
+    loss_gradients = (LINEAR if len(params) == 2 else TWO_LAYER).loss_gradients
+    gradients = tuple(np.empty_like(p) for p in params)
+    loss = loss_gradients(X, y, *params, 0.0, *gradients, sample_weight)
+    weight = float(len(X) if sample_weight is None else np.sum(sample_weight, dtype=np.float64))
+    return np.concatenate([*(g.reshape(-1).astype(np.float64) * weight for g in gradients), [loss * weight, weight]])
+
+
+def combine(leaves):
+    """The sum of rows (n, ...) along the one binary tree over their numbers: the left part is a whole subtree."""
+    if len(leaves) == 1:
+        return leaves[0]
+    half = 1 << (len(leaves) - 1).bit_length() - 1
+    return combine(leaves[:half]) + combine(leaves[half:])
+
+
+def gradient(theta, total, is_weight, reg):
+    """Gradient of the whole loss from the row of all sums, at theta (P,); is_weight (P,): what reg penalises."""
+    return total[: len(theta)] / total[-1] + reg * theta * is_weight
+
+
+def gradient_descent(theta, total, is_weight, reg, step_size):
+    """The next parameters."""
+    return theta - step_size * gradient(theta, total, is_weight, reg)

@@ -5,25 +5,26 @@
 
 from numba import njit
 
-from .simd import (
+from .tile import carve, load_inputs, load_targets, padded, pitch, put_rows
+from .vectors import (
     ENTRY,
     add_to,
     exp_of_negative,
+    fma,
     full,
     lanes,
     load,
     log,
+    loop,
     maximum,
     minimum,
-    span,
+    reduce_add,
+    select,
     store,
-    sum_lanes,
     traced,
     var,
-    where,
     zeros,
 )
-from .tile import carve, load_inputs, load_targets, padded, pitch, put_rows
 
 # So many losses share a logarithm, that of the product of their totals. A total is at most K: 4 cannot overflow.
 PRODUCTS = 4
@@ -38,34 +39,34 @@ def softmax_cross_entropy_tile(s, K, targets, weighted, rows):
     L = lanes(s)
     # watch sums scores: one that overflowed below zero makes the loss NaN, where exp would make 0 of it
     loss, watch = var(zeros(s)), var(zeros(s))
-    for group in span(0, rows, PRODUCTS * L):
+    for group in loop(0, rows, PRODUCTS * L):
         product = var(full(s, 1.0))
-        for t in span(group, minimum(group + PRODUCTS * L, rows), L):
+        for t in loop(group, minimum(group + PRODUCTS * L, rows), L):
             label = load(targets, 0, t)
             weight = load(targets, 1, t) if weighted else full(targets, 1.0)
             top = var(load(s, 0, t))
             watch += top
-            for k in span(1, K):
+            for k in loop(1, K):
                 score = load(s, k, t)
                 watch += score
                 top.set(maximum(score, top.value))
             total, own = var(zeros(s)), var(zeros(s))
             number = var(zeros(s))  # k, in every lane
-            for k in span(0, K):
+            for k in loop(0, K):
                 shifted = load(s, k, t) - top.value
-                own.set(where(label == number.value, shifted, own.value))
+                own.set(select(label == number.value, shifted, own.value))
                 e = exp_of_negative(shifted)
                 total += e
                 number += 1.0
                 store(s, k, t, e)
             scale = _add_loss(loss, product, label, weight, weighted, own.value, total.value)
             number.set(zeros(s))
-            for k in span(0, K):
-                store(s, k, t, load(s, k, t) * scale - where(label == number.value, weight, 0.0))
+            for k in loop(0, K):
+                store(s, k, t, load(s, k, t) * scale - select(label == number.value, weight, 0.0))
                 number += 1.0
         if not weighted:
             loss += log(product.value)
-    return sum_lanes(loss.value + watch.value * 0.0)
+    return reduce_add(fma(watch, 0.0, loss))
 
 
 def softmax_cross_entropy_vectors(scores_at, gradients_to, targets, weighted, rows):
@@ -76,25 +77,26 @@ def softmax_cross_entropy_vectors(scores_at, gradients_to, targets, weighted, ro
     """
     L = lanes(targets)
     loss = var(zeros(targets))
-    for group in span(0, rows, PRODUCTS * L):
+    for group in loop(0, rows, PRODUCTS * L):
         product = var(full(targets, 1.0))
-        for t in span(group, minimum(group + PRODUCTS * L, rows), L):
+        for t in loop(group, minimum(group + PRODUCTS * L, rows), L):
             label, scores = load(targets, 0, t), scores_at(t)
             weight = load(targets, 1, t) if weighted else full(targets, 1.0)
             top = zeros(targets)
             for score in scores:
                 top = maximum(score, top)
-            loss += sum(scores[1:], scores[0]) * 0.0  # see above; a sum of its own would take a register too many
+            # see above; a sum of its own would take a register too many
+            loss.set(fma(sum(scores[1:], scores[0]), 0.0, loss))
             shifted = [score - top for score in (*scores, zeros(targets))]
             e = [exp_of_negative(x) for x in shifted]
-            own = where(label > -0.5, shifted[-1], 0.0)
+            own = select(label > -0.5, shifted[-1], 0.0)
             for k in range(len(scores)):
-                own = where(label == float(k), shifted[k], own)
+                own = select(label == float(k), shifted[k], own)
             scale = _add_loss(loss, product, label, weight, weighted, own, sum(e[1:], e[0]))
-            gradients_to(t, [e[k] * scale - where(label == float(k), weight, 0.0) for k in range(len(scores))])
+            gradients_to(t, [e[k] * scale - select(label == float(k), weight, 0.0) for k in range(len(scores))])
         if not weighted:
             loss += log(product.value)
-    return sum_lanes(loss)
+    return reduce_add(loss)
 
 
 def _add_loss(loss, product, label, weight, weighted, own, total):
@@ -103,12 +105,12 @@ def _add_loss(loss, product, label, weight, weighted, own, total):
     Without weights the logarithm is left to the product of the totals.
     """
     if weighted:  # 0 in padding rows
-        loss += (log(total) - own) * weight
+        loss.set(fma(log(total) - own, weight, loss))
         return weight / total
     loss -= own
     real = label > -0.5
-    product.set(product.value * where(real, total, 1.0))
-    return where(real, 1.0 / total, 0.0)
+    product.set(product.value * select(real, total, 1.0))
+    return select(real, 1.0 / total, 0.0)
 
 
 def shapes(K, T, unit):
@@ -121,7 +123,7 @@ def shapes(K, T, unit):
 def _rows(scores, y, start, stop, tile_rows, memory, losses, chunk, dscores, factor):
     K = scores.shape[1]
     s, targets = carve(memory, shapes(K, tile_rows, lanes(memory)))
-    for row in span(start, stop, tile_rows):
+    for row in loop(start, stop, tile_rows):
         rows = minimum(tile_rows, stop - row)
         load_inputs(scores, row, rows, 0, K, s)
         weighted = load_targets(y, row, rows, targets)

@@ -7,34 +7,34 @@ Hidden units and classes are padded to the register blocks of the loops, with ze
 two at a time an odd one's neighbour is computed with, and its sums are dropped.
 """
 
-import numpy as np
-
-from .simd import (
+from .vectors import (
     add_to,
-    columns,
-    counting,
+    as_float,
+    broadcast_int,
     first_aligned,
+    fma,
     gather,
-    get,
+    if_,
+    iota,
     lanes,
     load,
-    load_columns,
-    load_row,
-    load_spaced,
+    load_contiguous,
+    load_deinterleaved,
+    load_scalar,
+    load_strided_bytes,
+    loop,
     minimum,
-    number,
-    part,
     prefetch,
-    put,
-    span,
+    reduce_add,
+    reduce_add_each,
+    select,
     store,
-    store_whole,
+    store_int,
+    store_scalar,
     stride,
-    sum_each,
-    sum_lanes,
+    transpose,
     var,
-    when,
-    where,
+    view,
     zeros,
 )
 
@@ -64,38 +64,40 @@ def carve(memory, shapes):
     """Arrays (rows, columns) out of memory (1, n), each on a cache line: a vector across two costs two loads."""
     arrays, first = [], first_aligned(memory)
     for rows, length in shapes:
-        arrays.append(part(memory, 0, first, rows, length))
+        arrays.append(view(memory, 0, first, rows, length))
         first = first + padded(rows * length, lanes(memory))
     return arrays
-
-
-def aligned(dtype, *shapes):
-    """Arrays of zeros, as of `carve`; one allocation for all, so that a short call is not made of allocations."""
-    dtype = np.dtype(dtype)
-    return carve(np.zeros((1, scratch_size(shapes, 64 // dtype.itemsize)), dtype), shapes)
 
 
 def chunks(D, backwards=False):
     """(first input, inputs) of equal chunks of at most INPUTS inputs, whole groups of 16 but the last."""
     count = (D + (INPUTS - 1)) // INPUTS
     size = ((D + count - 1) // count + 15) // 16 * 16
-    for i in span(0, count):
+    for i in loop(0, count):
         first = (count - 1 - i if backwards else i) * size
         yield first, minimum(size, D - first)
 
 
-def load_targets(y, start, rows, targets):
+def load_targets(y, start, rows, targets, sums=None):
     """What rows [start, start + rows) are to become, as floats into targets (2, T).
 
     Labels into its first row, -1 in padding rows. Where y is a pair (labels, weights) the weights go into the second,
-    0 in padding rows. Returns whether it is such a pair, which is known while tracing.
+    0 in padding rows. Returns whether it is such a pair, which is known while tracing. The weight of the rows, their
+    number where there are no weights, is added to sums[0, 1].
     """
     weighted = isinstance(y, tuple | list)
     if weighted:
         y, weights = y
-        for t in span(0, rows, lanes(targets)):
+        total = var(zeros(targets))
+        for t in loop(0, rows, lanes(targets)):
             weight = gather(weights, start + t, targets, last=start + rows - 1)
-            store(targets, 1, t, where(counting(targets) < number(targets, rows - t), weight, 0.0))
+            weight = select(iota(targets) < broadcast_int(targets, rows - t), weight, 0.0)
+            store(targets, 1, t, weight)
+            total += weight
+        if sums is not None:
+            add_to(sums, 0, 1, reduce_add(total))
+    elif sums is not None:
+        add_to(sums, 0, 1, as_float(sums, rows))
     _load_labels(y, start, rows, targets)
     return weighted
 
@@ -104,26 +106,27 @@ def _load_labels(y, start, rows, labels):
     """y (N, bytes): the lowest byte of each label twice, or all from the highest to the lowest."""
     L = lanes(labels)
     whole = var(rows - rows)
-    for _ in when(y.shape[1] == 2):
+    for _ in if_(y.shape[1] == 2):
         for spacing in (1, 8):  # of 64-bit integers the last may be the end of memory
-            for _ in when(stride(y) == spacing):
+            for _ in if_(stride(y) == spacing):
                 whole.set(minimum(rows, y.shape[0] - (1 if spacing > 1 else 0) - start) // L * L)
-                for t in span(0, whole.value, L):
-                    store(labels, 0, t, load_spaced(y, start + t, labels, 0, spacing=spacing))
-    for t in span(whole.value, rows, L):
+                for t in loop(0, whole.value, L):
+                    store(labels, 0, t, load_strided_bytes(y, start + t, labels, 0, spacing=spacing))
+    for t in loop(whole.value, rows, L):
         label = var(gather(y, start + t, labels, 0, last=start + rows - 1))
-        for _ in when(y.shape[1] > 2):
-            for byte in span(1, y.shape[1]):
-                label.set(label.value * 256.0 + gather(y, start + t, labels, byte, last=start + rows - 1))
-        store(labels, 0, t, where(counting(labels) < number(labels, rows - t), label.value, -1.0))
+        for _ in if_(y.shape[1] > 2):
+            for byte in loop(1, y.shape[1]):
+                further = gather(y, start + t, labels, byte, last=start + rows - 1)
+                label.set(fma(label, 256.0, further))
+        store(labels, 0, t, select(iota(labels) < broadcast_int(labels, rows - t), label.value, -1.0))
 
 
 def load_gradients(dscores, start, rows, s):
     """Rows [start, start + rows) of dscores (N, K), transposed, into s (K, T); zeros in padding rows."""
-    for t in span(0, rows, lanes(s)):
-        for k in span(0, dscores.shape[1]):
+    for t in loop(0, rows, lanes(s)):
+        for k in loop(0, dscores.shape[1]):
             value = gather(dscores, start + t, s, k, last=start + rows - 1)
-            store(s, k, t, where(counting(s) < number(s, rows - t), value, 0.0))
+            store(s, k, t, select(iota(s) < broadcast_int(s, rows - t), value, 0.0))
 
 
 def load_inputs(X, start, rows, first, inputs, x, watch=None, reach=1.0):
@@ -135,28 +138,28 @@ def load_inputs(X, start, rows, first, inputs, x, watch=None, reach=1.0):
     L = lanes(x)
     N, D = X.shape
     groups = (inputs + (L - 1)) // L * L
-    for t in span(0, rows, L):
+    for t in loop(0, rows, L):
         # a transposed load reads whole vectors, beyond the end of a row: not where X ends
         end = (start + t + (L - 1)) * D + first + groups
-        for _ in when(end < N * D + 1):
-            for d in span(0, inputs, L):
-                values = columns([load_row(X, start + t + i, first + d) for i in range(L)])
+        for _ in if_(end < N * D + 1):
+            for d in loop(0, inputs, L):
+                values = transpose([load_contiguous(X, start + t + i, first + d) for i in range(L)])
                 for c in reversed(range(L)):  # what lies beyond the last input goes to its place, for it to overwrite
                     store(x, minimum(d + c, inputs - 1), t, values[c])
                     if watch is not None:
-                        watch += values[c] * reach * 0.0
-        for _ in when(end > N * D):
-            for d in span(0, inputs):
+                        watch.set(fma(values[c] * reach, 0.0, watch))
+        for _ in if_(end > N * D):
+            for d in loop(0, inputs):
                 value = gather(X, start + t, x, first + d, last=start + rows - 1)
                 store(x, d, t, value)
                 if watch is not None:
-                    watch += value * reach * 0.0
+                    watch.set(fma(value * reach, 0.0, watch))
 
 
 def prefetch_rows(X, row, rows, first, inputs):
     """Ask for inputs [first, first + inputs) of some rows from `row` on ahead of their use."""
-    for i in span(0, rows):
-        for d in span(0, inputs, lanes(X)):
+    for i in loop(0, rows):
+        for d in loop(0, inputs, lanes(X)):
             prefetch(X, row + i, first + d)
 
 
@@ -164,10 +167,10 @@ def load_few_inputs(X, start, rows, x, D):
     """load_inputs for X (N, D) with D known while tracing."""
     L = lanes(x)
     whole = rows // L * L
-    for t in span(0, whole, L):
-        for d, value in enumerate(load_columns(X, start + t, D)):
+    for t in loop(0, whole, L):
+        for d, value in enumerate(load_deinterleaved(X, start + t, D)):
             store(x, d, t, value)
-    for t in span(whole, rows, L):
+    for t in loop(whole, rows, L):
         for d in range(D):
             store(x, d, t, gather(X, start + t, x, d, last=start + rows - 1))
 
@@ -177,58 +180,58 @@ def add_products(x, z, rows, first, inputs, h, dW, n_x, n_z, activation=lambda z
 
     16 sums and the operands fit the 32 registers. dW is float64.
     """
-    for d in span(0, inputs, n_x):
+    for d in loop(0, inputs, n_x):
         sums = [[var(zeros(x)) for _ in range(n_z)] for _ in range(n_x)]
-        for t in span(0, rows, lanes(x)):
+        for t in loop(0, rows, lanes(x)):
             factors = [activation(load(z, h + j, t)) for j in range(n_z)]
             for i in range(n_x):
                 value = load(x, d + i, t)
                 for j in range(n_z):
-                    sums[i][j] += value * factors[j]
+                    sums[i][j].set(fma(value, factors[j], sums[i][j]))
         for i in range(n_x):
-            for _ in when(inputs > d + i):
-                add_to(dW, first + d + i, h, sum_each(sums[i]))
+            for _ in if_(inputs > d + i):
+                add_to(dW, first + d + i, h, reduce_add_each(sums[i]))
 
 
 def add_row_sums(s, K, rows, db):
     """db (1, K) += sums of s (K, T) over rows: the gradient of the bias that was added to the scores."""
-    for k in span(0, K):
+    for k in loop(0, K):
         total = var(zeros(s))
-        for t in span(0, rows, lanes(s)):
+        for t in loop(0, rows, lanes(s)):
             total += load(s, k, t)
-        add_to(db, 0, k, sum_lanes(total))
+        add_to(db, 0, k, reduce_add(total))
 
 
 def put_rows(s, start, rows, out, factor=1.0):
     """out[start + t, k] = factor s[k, t] for out (N, K)."""
-    for t in span(0, rows):
-        for k in span(0, out.shape[1]):
-            put(out, start + t, k, get(s, k, t) * factor)
+    for t in loop(0, rows):
+        for k in loop(0, out.shape[1]):
+            store_scalar(out, start + t, k, load_scalar(s, k, t) * factor)
 
 
 def watch_scores(s, K, rows, watch):
     """watch: a vector that becomes NaN if a score of s (K, T) is not finite."""
-    for t in span(0, rows, lanes(s)):
-        for k in span(0, K):
-            watch += load(s, k, t) * 0.0
+    for t in loop(0, rows, lanes(s)):
+        for k in loop(0, K):
+            watch.set(fma(load(s, k, t), 0.0, watch))
 
 
 def put_best(s, K, start, rows, out, watch):
     """out[start + t] = the first class k with the largest s[k, t]. watch: as in watch_scores."""
     L = lanes(s)
     whole = rows // L * L
-    for t in span(0, rows, L):
+    for t in loop(0, rows, L):
         top, best, number = var(load(s, 0, t)), var(zeros(s)), var(zeros(s))
-        watch += top.value * 0.0
-        for k in span(1, K):
+        watch.set(fma(top, 0.0, watch))
+        for k in loop(1, K):
             number += 1.0
             value = load(s, k, t)
-            watch += value * 0.0
+            watch.set(fma(value, 0.0, watch))
             better = value > top.value
-            top.set(where(better, value, top.value))
-            best.set(where(better, number.value, best.value))
+            top.set(select(better, value, top.value))
+            best.set(select(better, number.value, best.value))
         store(s, 0, t, best)
-    for t in span(0, whole, L):
-        store_whole(out, start + t, load(s, 0, t))
-    for t in span(whole, rows):
-        store_whole(out, start + t, get(s, 0, t))
+    for t in loop(0, whole, L):
+        store_int(out, start + t, load(s, 0, t))
+    for t in loop(whole, rows):
+        store_int(out, start + t, load_scalar(s, 0, t))

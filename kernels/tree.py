@@ -1,45 +1,93 @@
-"""Chunk sums along one fixed binary tree, and the step of gradient descent from them.
+"""The one fixed binary tree along which the sums of leaves are added.
 
-Which thread computed a chunk does not change the tree, so the result is the same to the last bit for any number
-of threads. All arrays but the gradient are float64; row lengths are multiples of 8.
+Leaves are numbered from the first row on. Node (level, i) is the sum of leaves [i 2^level, (i + 1) 2^level): siblings
+are added wherever both are whole; what is left over at the end of all leaves is added from the right to the left. A
+range of leaves is at most 2 log2 nodes, its maximal subtrees: their sums, its roots, are all that anybody else needs of
+it. Whoever computed a leaf, in whatever order, the total has the same bits.
+
+Twin: `reference.combine`, which follows from the definition alone.
 """
 
-from .simd import add_to, lanes, load, rounded, span, store, sum_lanes, traced, var, zeros
+from typing import NamedTuple
+
+import numpy as np
 
 
-@traced
-def clear_row(a, i):
-    """a[i] = 0."""
-    for t in span(0, a.shape[1], lanes(a)):
-        store(a, i, t, zeros(a))
+class Node(NamedTuple):
+    """The subtree of leaves [i 2^level, (i + 1) 2^level)."""
+
+    level: int
+    i: int
+
+    @property
+    def first(self):
+        return self.i << self.level
+
+    @property
+    def last(self):
+        return (self.i + 1) << self.level
 
 
-@traced
-def add_row(a, i, j, first, last):
-    """a[j] += a[i] in columns [first, last)."""
-    for t in span(first, last, lanes(a)):
-        add_to(a, j, t, load(a, i, t))
+class Blocks(NamedTuple):
+    """How a range of leaves is handed out, and how its sums are added up again; int64 arrays.
 
-
-@traced
-def sum_of_squares(a, i, last) -> float:
-    """Sum of a[i, :last]^2."""
-    total = var(zeros(a))
-    for t in span(0, last, lanes(a)):
-        value = load(a, i, t)
-        total += value * value
-    return sum_lanes(total)
-
-
-@traced
-def descend(theta, now, then, sums, gradient, first, last, share, reg, step_size):
-    """In columns [first, last): gradient = share sums + reg theta, and theta[then] = theta[now] - step_size gradient.
-
-    share is 1 / N, or one over the sum of weights: dividing takes as long as all the rest. gradient is of the model's
-    dtype; parameters are rounded to it, so that what is kept is what was computed with.
+    leaves (n, 2): first and last leaf of each block, a whole subtree. additions (m, 2): rows (to, from) of the blocks'
+    sums, in order. Without the last `loose` additions the roots of the range are left, in rows `roots`; with them the
+    total is in row 0.
     """
-    for t in span(first, last, lanes(theta)):
-        value = load(theta, now, t)
-        slope = load(sums, 0, t) * share + value * reg
-        store(gradient, 0, t, slope)
-        store(theta, then, t, rounded(value - slope * step_size, gradient))
+
+    leaves: np.ndarray
+    additions: np.ndarray
+    roots: np.ndarray
+    depth: int  # levels of the largest block
+
+
+def maximal_subtrees(first, last):
+    """The nodes that leaves [first, last) are made of, each as large as can be, from the left to the right."""
+    nodes = []
+    while first < last:
+        level = (last - first).bit_length() - 1
+        if first:
+            level = min(level, (first & -first).bit_length() - 1)
+        nodes.append(Node(level, first >> level))
+        first += 1 << level
+    return nodes
+
+
+def additions(nodes):
+    """(pairs, rest): the additions (to, from) that are left between nodes of neighbouring ranges, by place in the list.
+
+    pairs are those of siblings; what then stands, in `rest`, are the roots of all the ranges together.
+    """
+    pairs, rest = [], []
+    for place, node in enumerate(nodes):
+        while rest and node.i & 1 and rest[-1][1] == Node(node.level, node.i - 1):
+            to = rest.pop()[0]
+            pairs.append((to, place))
+            place, node = to, Node(node.level + 1, node.i >> 1)
+        rest.append((place, node))
+    return pairs, rest
+
+
+def loose_ends(places):
+    """The additions (to, from) that make one total of the roots of all leaves, from the right to the left."""
+    return list(zip(places[-2::-1], places[:0:-1], strict=True))
+
+
+def blocks(first, last, most):
+    """Leaves [first, last) as at most `most` blocks of equal size, or a few more at the ends of the range."""
+    level = 0
+    while (last - first) >> level > most:
+        level += 1
+    nodes = []
+    for node in maximal_subtrees(first, last):
+        below = max(node.level - level, 0)
+        nodes += [Node(node.level - below, (node.i << below) + j) for j in range(1 << below)]
+    pairs, rest = additions(nodes)
+    places = [place for place, _ in rest]
+    return Blocks(
+        np.array([(node.first, node.last) for node in nodes], np.int64).reshape(-1, 2),
+        np.array(pairs + loose_ends(places), np.int64).reshape(-1, 2),
+        np.array(places, np.int64),
+        max((node.level for node in nodes), default=0),
+    )

@@ -19,13 +19,14 @@ from .checkpoint import CheckpointWarning  # noqa: E402
 from .data import make_spiral  # noqa: E402
 from .estimators import SoftmaxClassifier, TwoLayerNet  # noqa: E402
 from .model_file import load  # noqa: E402
-from .objective import loss_and_gradients  # noqa: E402
+from .objective import Objective, loss_and_gradients  # noqa: E402
 from .watching import FitInterruptedWarning  # noqa: E402
 
 __all__ = [
     "CheckpointWarning",
     "FitInterruptedWarning",
     "ModelFileError",
+    "Objective",
     "SoftmaxClassifier",
     "TwoLayerNet",
     "load",

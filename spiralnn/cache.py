@@ -28,12 +28,11 @@ from numba.core.caching import CompileResultCacheImpl, _Cache
 from numba.core.runtime import rtsys
 from numba.misc.appdirs import AppDirs
 
-from .kernels import tile
+from . import kernels
 from .whole_file import write_atomically
 
 _HERE = Path(__file__).resolve().parent
-# What is compiled: kernels, the loop around them, and the types of its arguments.
-_SOURCES = (Path(tile.__file__).resolve().parent, _HERE / "descent.py", _HERE / "schedule.py")
+_KERNELS = Path(kernels.__file__).resolve().parent  # all that is compiled, in sub-packages too
 
 # Compiler settings that change the machine code and that the environment can set.
 _SETTINGS = ("BOUNDSCHECK", "OPT", "LOOP_VECTORIZE", "SLP_VECTORIZE", "DEBUGINFO_DEFAULT", "ENABLE_AVX")
@@ -48,9 +47,8 @@ def _digest_sources() -> str | None:
     """Digest of all sources that end up in compiled kernels, as they are now; None if they cannot be read."""
     digest = hashlib.sha256()
     try:
-        for source in _SOURCES:
-            for file in sorted(source.glob("*.py")) if source.is_dir() else [source]:
-                digest.update(file.name.encode() + b"\0" + file.read_bytes() + b"\0")
+        for file in sorted(_KERNELS.rglob("*.py")):
+            digest.update(str(file.relative_to(_KERNELS)).encode() + b"\0" + file.read_bytes() + b"\0")
     except OSError:
         return None
     return digest.hexdigest()

@@ -16,7 +16,7 @@ import numpy as np
 
 from . import array_file
 from .array_file import ModelFileError
-from .descent import DIVERGED, Descent
+from .engine.descent import DIVERGED, Descent
 from .validation import finite_number
 from .whole_file import remove_leftovers
 

@@ -9,19 +9,19 @@ import numpy as np
 
 from . import fused, watching
 from .checkpoint import Keeper, checked_place
-from .descent import CONVERGED, DIVERGED, Descent
-from .kernels import reference
+from .engine.descent import CONVERGED, DIVERGED, Descent
+from .kernels.models import Model
 from .protocol import ClassifierProtocol, column_names, not_fitted
 from .validation import (
     check_finite,
     check_training_memory,
+    checked_parameters,
     class_labels,
     feature_matrix,
     finite_number,
     kernel_array,
     label_bytes,
     label_column,
-    parameter_arrays,
     random_numbers,
     sample_weights,
     sorted_classes,
@@ -235,7 +235,7 @@ class _Classifier(ClassifierProtocol):
 
     def _begin(self, descent: Descent, classes: np.ndarray, names: np.ndarray | None) -> None:
         """Fitted attributes of a model whose descent is about to start."""
-        self.classes_, self.n_features_in_ = classes, descent.D
+        self.classes_, self.n_features_in_ = classes, descent.model.D
         if names is not None:
             self.feature_names_in_ = names
         elif hasattr(self, "feature_names_in_"):
@@ -282,7 +282,7 @@ class _Classifier(ClassifierProtocol):
 
     def _run_data(self, descent: Descent) -> dict[str, Sequence[np.ndarray]]:
         """The arrays that change the result, by the names that an error calls them."""
-        data: dict[str, Sequence[np.ndarray]] = {"X": [descent.X], "y": [label_bytes(descent.y, descent.K)]}
+        data: dict[str, Sequence[np.ndarray]] = {"X": [descent.X], "y": [label_bytes(descent.y, descent.model.K)]}
         if descent.sample_weight is not None:
             data["sample_weight or class_weight"] = [descent.sample_weight]
         if self._has_fixed_start():
@@ -300,32 +300,19 @@ class _Classifier(ClassifierProtocol):
 
     def _starting_parameters(self, D: int, dtype: Any, classes: np.ndarray, continues: bool) -> tuple[np.ndarray, ...]:
         """Fitted ones, explicit ones (init), or random weights and zero biases."""
-        K = len(classes)
-        shapes = self._shapes(D, K)
-        check_training_memory(D, shapes[0][1] if len(shapes) == 4 else 0, K)
+        model = self._model(D, len(classes))
+        check_training_memory(model)
         if continues:
             if not np.array_equal(self.classes_, classes):
                 raise ValueError(f"y holds classes {classes!r}, but warm_start continues from {self.classes_!r}")
             fitted = [a for pair in zip(self.coefs_, self.intercepts_, strict=True) for a in pair]
-            return self._fitting("the fitted model", fitted, shapes, D, dtype, K)
+            return checked_parameters("the fitted model", fitted, model, dtype)
         if self.init is not None:
-            return self._fitting("init", self.init, shapes, D, dtype, K)
-        draws = random_numbers(self.random_state)
-        return tuple(
-            (self.init_scale * draws.randn(*shape) if len(shape) == 2 else np.zeros(shape)).astype(dtype)
-            for shape in shapes
-        )
+            return checked_parameters("init", self.init, model, dtype)
+        drawn = model.initial(random_numbers(self.random_state).randn, self.init_scale)
+        return tuple(p.astype(dtype) for p in drawn)
 
-    @staticmethod
-    def _fitting(
-        name: str, params: Sequence[Any], shapes: Sequence[tuple[int, ...]], D: int, dtype: Any, K: int
-    ) -> tuple[np.ndarray, ...]:
-        if isinstance(params, Sequence) and len(params) != len(shapes):
-            raise ValueError(f"{name} holds {len(params)} arrays, expected {len(shapes)}")
-        n_hidden = shapes[0][1] if len(shapes) == 4 else None
-        return parameter_arrays(name, params, D, dtype, n_hidden=n_hidden, K=K)
-
-    def _shapes(self, D: int, K: int) -> tuple[tuple[int, ...], ...]:
+    def _model(self, D: int, K: int) -> Model:
         raise NotImplementedError
 
     def _take_over(self, descent: Descent, before: int = 0) -> None:
@@ -362,20 +349,15 @@ class _Classifier(ClassifierProtocol):
     def _scores(self, matrix: np.ndarray, params: list[np.ndarray], first_row: int = 0) -> np.ndarray:
         """Scores of all rows; FloatingPointError when one is not finite. first_row: the number of matrix[0]."""
         self._check_backend()
-        linear = len(params) == 2
+        model = Model.of(params)
         scores = np.empty((matrix.shape[0], len(self.classes_)), matrix.dtype)
-        if self.backend == "fused":
-            kernel: Any = fused.linear_scores if linear else fused.two_layer_scores
-            if kernel(matrix, *params, scores, n_threads=thread_count(self.n_threads)):
-                return scores
+        if self.backend == "fused" and fused.any_scores(matrix, params, scores, n_threads=thread_count(self.n_threads)):
+            return scores
         # with NumPy, who was asked for it, or has a closer look at numbers that may have overflowed on the way
         for start in range(0, len(matrix), PREDICT_ROWS):
             rows = slice(start, start + PREDICT_ROWS)
             with np.errstate(over="ignore", invalid="ignore"):
-                (reference.linear_scores if linear else reference.two_layer_scores)(matrix[rows], *params, scores[rows])
-                finite = np.isfinite(scores[rows]).all(axis=1)
-                if not linear:  # ReLU makes 0 of -infinity
-                    finite &= np.isfinite(matrix[rows] @ params[0] + params[1]).all(axis=1)
+                finite = model.reference.finite_scores(matrix[rows], *params, scores[rows])
             if not finite.all():
                 raise FloatingPointError(
                     f"scores of row {first_row + start + int(finite.argmin())} are not finite: its values times the "
@@ -530,8 +512,8 @@ class SoftmaxClassifier(_Classifier):
         self.progress = progress
         self.backend = backend
 
-    def _shapes(self, D: int, K: int) -> tuple[tuple[int, ...], ...]:
-        return (D, K), (K,)
+    def _model(self, D: int, K: int) -> Model:
+        return Model(D, 0, K)
 
 
 class TwoLayerNet(_Classifier):
@@ -631,8 +613,5 @@ class TwoLayerNet(_Classifier):
     def _checked_settings(self) -> dict[str, Any]:
         return {**super()._checked_settings(), "hidden_size": whole_number("hidden_size", self.hidden_size, 1)}
 
-    def _shapes(self, D: int, K: int) -> tuple[tuple[int, ...], ...]:
-        H = int(self.hidden_size)
-        return (D, H), (H,), (H, K), (K,)
-
-
+    def _model(self, D: int, K: int) -> Model:
+        return Model(D, int(self.hidden_size), K)

@@ -12,15 +12,17 @@ from typing import Any
 import numpy as np
 
 from .cache import attach
-from .descent import Descent, has_few_inputs, unflatten
-from .kernels import linear, softmax, two_layer
+from .engine.evaluation import Evaluation
+from .engine.pace import threads_for
+from .engine.passes import cached_plan
+from .engine.plan import Plan
+from .engine.threads import run_threads
+from .kernels import reference, softmax
+from .kernels.loop import EXTRA
+from .kernels.models import Kernels, Model
 from .kernels.tile import scratch_size
-from .schedule import Plan, plan, run_threads, threads_for
 from .validation import label_bytes, label_view
 
-_linear_scores, _two_layer_scores = attach(linear.scores_rows), attach(two_layer.scores_rows)
-_linear_predict, _two_layer_predict = attach(linear.predict_rows), attach(two_layer.predict_rows)
-_linear_backward, _two_layer_backward = attach(linear.backward_rows), attach(two_layer.backward_rows)
 _softmax = attach(softmax.softmax_cross_entropy_rows)
 
 FORWARD_ROWS = 4096  # rows a call of a forward kernel: fewer, and packing the weights (0.1 ms at 784 x 128) would show
@@ -31,7 +33,7 @@ def linear_scores(
     X: np.ndarray, W: np.ndarray, b: np.ndarray, scores: np.ndarray, *, n_threads: int | None = None
 ) -> bool:
     """scores (N, K) = X W + b. Returns whether all of them are finite."""
-    return _scores(X, (W, b), scores, n_threads)
+    return any_scores(X, (W, b), scores, n_threads=n_threads)
 
 
 def two_layer_scores(
@@ -45,7 +47,7 @@ def two_layer_scores(
     n_threads: int | None = None,
 ) -> bool:
     """scores (N, K) = max(0, X W + b) W2 + b2. Returns whether they and all on the way to them is finite for sure."""
-    return _scores(X, (W, b, W2, b2), scores, n_threads)
+    return any_scores(X, (W, b, W2, b2), scores, n_threads=n_threads)
 
 
 def softmax_cross_entropy(
@@ -65,16 +67,16 @@ def softmax_cross_entropy(
     if sample_weight is not None:
         _check(scores, "sample_weight", sample_weight, (N,))
         targets, total = (targets, sample_weight), float(sample_weight.sum(dtype=np.float64))
-    rows = _plan(N, K, 0, 1, scores.itemsize)
+    rows = cached_plan(N, Model(K, 0, 1), scores.itemsize, few_inputs=False)
     size = scratch_size(softmax.shapes(K, rows.tile_rows, 64 // scores.itemsize), 64 // scores.itemsize)
-    losses = np.zeros((rows.n_chunks, 1))
+    losses = np.zeros((rows.n_leaves, 1))
 
-    def work(start: int, stop: int, chunk: int) -> None:
+    def work(start: int, stop: int, leaf: int) -> None:
         memory = np.zeros((1, size), scores.dtype)
-        _softmax(scores, targets, start, stop, rows.tile_rows, memory, losses, chunk, dscores, 1.0 / total)
+        _softmax(scores, targets, start, stop, rows.tile_rows, memory, losses, leaf, dscores, 1.0 / total)
 
-    _over_chunks(work, N, rows, threads_for(100.0 * N * K, rows.n_chunks, n_threads))
-    return float(_tree_sum(losses)[0]) / total
+    _over_leaves(work, N, rows, threads_for(100.0 * N * K, rows.n_leaves, n_threads))
+    return float(reference.combine(losses)[0]) / total
 
 
 def linear_backward(
@@ -84,7 +86,7 @@ def linear_backward(
     (N, D), K = X.shape, dscores.shape[1]
     _check(X, "dscores", dscores, (N, K))
     _check_params(X, (dW, db))
-    _backward(_linear_backward, X, dscores, (), (dW, db), linear.layout(D, 0, K), 0, 4.0 * D * K, n_threads)
+    _backward(Model(D, 0, K), X, dscores, (), (dW, db), n_threads)
 
 
 def two_layer_backward(
@@ -107,8 +109,7 @@ def two_layer_backward(
     _check_params(X, params)
     for name, p, out in zip(_NAMES, params, gradients, strict=True):
         _check(X, "d" + name, out, p.shape)
-    flops = H * (6.0 * D + 4.0 * K)
-    _backward(_two_layer_backward, X, dscores, params, gradients, two_layer.layout(D, H, K), H, flops, n_threads)
+    _backward(Model(D, H, K), X, dscores, params, gradients, n_threads)
 
 
 def linear_loss_gradients(
@@ -156,26 +157,27 @@ def _loss_gradients(
     sample_weight: np.ndarray | None,
     n_threads: int | None,
 ) -> float:
-    """One step of a descent that goes nowhere."""
+    """Both at the parameters given."""
     _check_params(X, params)
     for name, p, out in zip(_NAMES, params, gradients, strict=False):
         _check(X, "d" + name, out, p.shape)
     labels = label_view(y, len(X), params[-1].size)
     if sample_weight is not None:
         _check(X, "sample_weight", sample_weight, (len(X),))
-    descent = Descent(
-        X, labels, params, sample_weight=sample_weight, step_size=0.0, reg=reg, n_threads=n_threads, steps=1
-    )
-    loss = descent.evaluate()
-    for out, gradient in zip(gradients, descent.gradients, strict=True):
-        out[...] = gradient
+    evaluation = Evaluation(Model.of(params), X, labels, sample_weight, float(reg), n_threads=n_threads)
+    theta = np.concatenate([p.reshape(-1) for p in params], dtype=np.float64)
+    slopes = np.empty_like(theta)
+    loss = evaluation(theta, slopes)
+    for out, slope in zip(gradients, Model.of(params).split(slopes), strict=True):
+        out[...] = slope
     return loss
 
 
-def _scores(X: np.ndarray, params: Sequence[np.ndarray], scores: np.ndarray, n_threads: int | None) -> bool:
+def any_scores(X: np.ndarray, params: Sequence[np.ndarray], scores: np.ndarray, *, n_threads: int | None = None) -> bool:
+    """Scores (N, K) of either model. Returns whether they and all on the way to them is finite for sure."""
     _check_params(X, params)
     _check(X, "scores", scores, (len(X), params[-1].size))
-    return _forward(_linear_scores if len(params) == 2 else _two_layer_scores, X, params, scores, n_threads)
+    return _forward(Model.of(params), False, X, params, scores, n_threads)
 
 
 def predict(X: np.ndarray, params: Sequence[np.ndarray], best: np.ndarray, *, n_threads: int | None = None) -> bool:
@@ -187,116 +189,90 @@ def predict(X: np.ndarray, params: Sequence[np.ndarray], best: np.ndarray, *, n_
     _check_params(X, params)
     if best.dtype != np.intp or best.shape != X.shape[:1] or not best.flags.c_contiguous:
         raise ValueError(f"best is {best.dtype} {best.shape}, expected contiguous {np.dtype(np.intp)} {X.shape[:1]}")
-    D, K = X.shape[1], params[-1].size
-    few_inputs = len(params) == 4 and has_few_inputs(D, K)
-    general = _linear_predict if len(params) == 2 else _two_layer_predict
-    kernel = _few_inputs_predict(D, K) if few_inputs else general
-    return _forward(kernel, X, params, best, n_threads, few_inputs)
+    return _forward(Model.of(params), True, X, params, best, n_threads)
 
 
-@functools.cache
-def _few_inputs_predict(D: int, K: int) -> Any:
-    kernel = two_layer.few_inputs(D, K - 1)[-1]
-    getattr(kernel, "py_func", kernel).kernel_name = f"{D}_inputs_{K}_classes"
-    return attach(kernel)
+@functools.lru_cache(maxsize=64)
+def _kernels(model: Model) -> Kernels:
+    """The kernels of a model, with the cache on disk."""
+    kernels = model.kernels()
+    for kernel in (kernels.scores_rows, kernels.predict_rows, kernels.backward_rows):
+        attach(kernel)
+    return kernels
+
+
+@functools.lru_cache(maxsize=256)
+def _forward_kernel(model: Model, N: int, itemsize: int, predicts: bool) -> tuple[Any, Plan, int]:
+    """The kernel for scores, or for their largest, its plan and the elements of scratch memory a call needs."""
+    kernels = _kernels(model)
+    kernel, shapes = kernels.scores_rows, kernels.forward_shapes
+    if predicts:
+        kernel, shapes = kernels.predict_rows, kernels.predict_shapes
+    rows = cached_plan(N, model, itemsize, few_inputs=shapes is kernels.shapes and model.has_few_inputs())
+    return kernel, rows, _scratch(shapes, rows.tile_rows, itemsize)
 
 
 def _forward(
-    kernel: Any,
-    X: np.ndarray,
-    params: Sequence[np.ndarray],
-    out: np.ndarray,
-    n_threads: int | None,
-    few_inputs: bool = False,
+    model: Model, predicts: bool, X: np.ndarray, params: Sequence[np.ndarray], out: np.ndarray, n_threads: int | None
 ) -> bool:
-    """A kernel that computes scores, over threads; whether all its calls return 0."""
-    N, D = X.shape
-    K = params[-1].size
-    H = params[0].shape[1] if len(params) == 4 else 0
-    rows = _plan(N, D, H, K, X.itemsize, few_inputs)
-    size = _scratch(D, H, K, rows.tile_rows, X.itemsize, "few inputs" if few_inputs else "scores")
-    run = -(-FORWARD_ROWS // rows.chunk_rows)
-    n_threads = threads_for(N * max(2.0 * (H or K) * D + 2.0 * H * K, READ_FLOPS * D), rows.n_chunks, n_threads)
-    if n_threads == 1 and rows.n_chunks <= run:  # a call on few rows takes no longer than its parts
+    """Scores, or their largest, over threads; whether all calls of the kernel return 0."""
+    N = len(X)
+    kernel, rows, size = _forward_kernel(model, N, X.itemsize, predicts)
+    run = -(-FORWARD_ROWS // rows.leaf_rows)
+    n_threads = threads_for(max(model.forward_flops(N), N * READ_FLOPS * model.D), rows.n_leaves, n_threads)
+    if n_threads == 1 and rows.n_leaves <= run:  # a call on few rows takes no longer than its parts
         return bool(kernel(X, 0, N, rows.tile_rows, *params, np.zeros((1, size), X.dtype), out) == 0.0)
     returned: list[float] = []
 
-    def work(start: int, stop: int, chunk: int) -> None:
+    def work(start: int, stop: int, leaf: int) -> None:
         returned.append(kernel(X, start, stop, rows.tile_rows, *params, np.zeros((1, size), X.dtype), out))
 
-    _over_chunks(work, N, rows, n_threads, run)
+    _over_leaves(work, N, rows, n_threads, run)
     return all(mark == 0.0 for mark in returned)
 
 
 def _backward(
-    kernel: Any,
+    model: Model,
     X: np.ndarray,
     dscores: np.ndarray,
     params: Sequence[np.ndarray],
     gradients: Sequence[np.ndarray],
-    layout: Sequence[tuple[int, ...]],
-    H: int,
-    flops_per_row: float,
     n_threads: int | None,
 ) -> None:
-    (N, D), K = X.shape, dscores.shape[1]
-    first, n, length, _, _ = layout[-1]
-    P = first + n * length
-    rows = _plan(N, D, H, K, X.itemsize)
-    size = _scratch(D, H, K, rows.tile_rows, X.itemsize, "gradients")
-    sums = np.zeros((rows.n_chunks, P + 16))
+    kernels, N, P = _kernels(model), len(X), model.padded_size
+    rows = cached_plan(N, model, X.itemsize, few_inputs=False)
+    size = _scratch(kernels.backward_shapes, rows.tile_rows, X.itemsize)
+    sums = np.zeros((rows.n_leaves, P + EXTRA))
 
-    def work(start: int, stop: int, chunk: int) -> None:
-        kernel(X, dscores, start, stop, rows.tile_rows, *params, np.zeros((1, size), X.dtype), sums, chunk)
+    def work(start: int, stop: int, leaf: int) -> None:
+        memory = np.zeros((1, size), X.dtype)
+        kernels.backward_rows(X, dscores, start, stop, rows.tile_rows, *params, memory, sums, leaf)
 
-    _over_chunks(work, N, rows, threads_for(flops_per_row * N, rows.n_chunks, n_threads))
-    for out, part in zip(gradients, unflatten(_tree_sum(sums)[:P], layout, X.dtype), strict=True):
+    _over_leaves(work, N, rows, threads_for(model.backward_flops(N), rows.n_leaves, n_threads))
+    for out, part in zip(gradients, model.unflatten(reference.combine(sums)[:P], X.dtype), strict=True):
         out[...] = part
 
 
-@functools.lru_cache(maxsize=256)
-def _plan(N: int, D: int, H: int, K: int, itemsize: int, few_inputs: bool = False) -> Plan:
-    return plan(N, D, H, K, few_inputs, itemsize)
+def _scratch(shapes: Any, tile_rows: int, itemsize: int) -> int:
+    """Elements of scratch memory for arrays of these shapes."""
+    return scratch_size(shapes(tile_rows, 64 // itemsize), 64 // itemsize)
 
 
-@functools.lru_cache(maxsize=256)
-def _scratch(D: int, H: int, K: int, tile_rows: int, itemsize: int, purpose: str) -> int:
-    """Elements of scratch memory a thread needs for "scores", "gradients", or a prediction from "few inputs"."""
-    unit = 64 // itemsize
-    if purpose == "few inputs":
-        shapes = two_layer.few_inputs(D, K - 1)[0](H, K, tile_rows, unit)
-    elif H:
-        shapes = two_layer.general_shapes(D, H, K, tile_rows, unit, keep=purpose == "gradients")
-    else:
-        shapes = linear.shapes(D, K, tile_rows, unit)
-    return scratch_size(shapes, unit)
-
-
-def _over_chunks(work: Callable[[int, int, int], None], N: int, rows: Plan, n_threads: int, run: int = 1) -> None:
-    """work(start, stop, chunk) for all rows, over threads; one call for up to `run` chunks."""
-    run = min(run, -(-rows.n_chunks // n_threads))
+def _over_leaves(work: Callable[[int, int, int], None], N: int, rows: Plan, n_threads: int, run: int = 1) -> None:
+    """work(start, stop, leaf) for all rows, over threads; one call for up to `run` leaves."""
+    run = min(run, -(-rows.n_leaves // n_threads))
     stop_flag = np.zeros(1, np.int64)
 
     def enter(thread: int) -> None:
-        for chunk in range(thread * run, rows.n_chunks, n_threads * run):
+        for leaf in range(thread * run, rows.n_leaves, n_threads * run):
             if stop_flag[0]:
                 return
-            work(chunk * rows.chunk_rows, min((chunk + run) * rows.chunk_rows, N), chunk)
+            work(leaf * rows.leaf_rows, min((leaf + run) * rows.leaf_rows, N), leaf)
 
     if n_threads == 1:
         enter(0)
     else:
         run_threads(enter, n_threads, stop_flag)
-
-
-def _tree_sum(parts: np.ndarray) -> Any:
-    """Sum over the first axis along the tree of the chunk sums."""
-    width = 1
-    while width < len(parts):
-        for j in range(0, len(parts) - width, 2 * width):
-            parts[j] += parts[j + width]
-        width *= 2
-    return parts[0]
 
 
 def _check_params(X: np.ndarray, params: Sequence[np.ndarray]) -> None:

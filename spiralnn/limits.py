@@ -14,10 +14,10 @@ from llvmlite import binding
 
 from .cache import attach
 from .kernels import limits
-from .kernels.barrier import sync_size
-from .kernels.simd import VECTOR_BYTES
-from .kernels.tile import aligned
-from .schedule import run_threads
+from .kernels.sync import SIZE
+from .kernels.vectors import VECTOR_BYTES
+from .engine.memory import aligned
+from .engine.threads import run_threads
 
 _multiply_add_chains = attach(limits.multiply_add_chains)
 _sum_memory = attach(limits.sum_memory)
@@ -55,11 +55,11 @@ def fma_rate(dtype: Any, n_threads: int = 1, seconds: float = 0.2, *, steps: int
     """Flops a second (2 a multiply-add) of so many threads that keep everything in registers."""
     dtype = np.dtype(dtype)
     lanes = VECTOR_BYTES // dtype.itemsize
-    factor, addend = aligned(dtype, (1, lanes), (1, lanes))
+    factor, addend = aligned(dtype, [(1, lanes), (1, lanes)])
     factor[...], addend[...] = 1, 1  # so a chain counts its steps; the compiler does not see these numbers
 
     def rate(n_chains: int) -> float:
-        states = [tuple(aligned(dtype, *[(1, lanes)] * n_chains)) for _ in range(n_threads)]
+        states = [tuple(aligned(dtype, [(1, lanes)] * n_chains)) for _ in range(n_threads)]
 
         def reset() -> None:
             for state in states:
@@ -88,9 +88,9 @@ def read_bandwidth(dtype: Any, n_threads: int = 1, seconds: float = 0.2, *, n_by
         n_bytes = max(MEMORY_BYTES, MEMORY_BYTES_PER_THREAD * n_threads)
     run = limits.SUMS * lanes
     share = max(1, n_bytes // dtype.itemsize // n_threads // run)  # runs that each thread reads
-    (a,) = aligned(dtype, (1, n_threads * share * run))
+    (a,) = aligned(dtype, [(1, n_threads * share * run)])
     a.reshape(-1, lanes)[...] = np.arange(lanes)
-    sums = [aligned(dtype, (limits.SUMS, lanes))[0] for _ in range(n_threads)]
+    sums = [aligned(dtype, [(limits.SUMS, lanes)])[0] for _ in range(n_threads)]
 
     def reset() -> None:
         for own in sums:
@@ -116,7 +116,7 @@ def _best_rate(
 ) -> float:
     """The most work a second in rounds of kernel(thread, n_threads, sync, *arguments[thread]), one thread for each."""
     n_threads = len(arguments)
-    sync = np.zeros(sync_size(n_threads), np.int64)
+    sync = np.zeros(SIZE, np.int64)
     starts, ends = np.empty(n_threads), np.empty(n_threads)
 
     def enter(thread: int) -> None:

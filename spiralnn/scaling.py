@@ -22,7 +22,7 @@ import numpy as np
 from . import __version__, limits, scaling_report
 from .console import INTERRUPTED, tell, unwritable
 from .data import make_spiral
-from .descent import Descent
+from .engine.descent import Descent
 from .kernels import reference
 from .limits import Limits
 from .scaling_plan import (
@@ -252,7 +252,7 @@ def _seconds(descent: Descent, steps: int) -> float:
     done = descent.run(steps)
     seconds = time.perf_counter() - start
     if done != steps:
-        raise ScalingError(f"wrong result: the descent over {descent.N:,} rows diverged at step {descent.n_steps}")
+        raise ScalingError(f"wrong result: the descent over {len(descent.X):,} rows diverged at step {descent.n_steps}")
     return seconds
 
 

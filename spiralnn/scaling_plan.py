@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .console import CommandError
-from .descent import step_flops
+from .kernels.models import Model
 from .limits import Limits
 
 INPUTS, CLASSES = 2, 3
@@ -87,7 +87,7 @@ def hidden_units(model: str, hidden: int) -> int:
 
 def flops(case: Case, hidden: int) -> float:
     """Multiplications and additions of a step."""
-    return step_flops(case.N, INPUTS, hidden_units(case.model, hidden), CLASSES)
+    return Model(INPUTS, hidden_units(case.model, hidden), CLASSES).flops(case.N)
 
 
 def data_bytes(N: int, dtype: str) -> int:

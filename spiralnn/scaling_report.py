@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from .limits import Limits
 from .scaling_plan import CLASSES, INPUTS, Case, Plan, Settings, data_bytes, size
-from .schedule import available_threads
+from .resources import available_threads
 
 if TYPE_CHECKING:
     from .scaling import Row

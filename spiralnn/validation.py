@@ -132,18 +132,20 @@ def check_finite(name: str, array: np.ndarray, first_row: int = 0) -> None:
             raise ValueError(f"{name} holds {value} at [{where}], expected finite numbers")
 
 
-def label_view(y: Any, N: int, K: int) -> np.ndarray:
-    """The caller's own integers, checked to be N labels in [0, K)."""
+def label_view(y: Any, N: int, K: int | None) -> np.ndarray:
+    """The caller's own integers, checked to be N labels in [0, K); K = None: at least 0."""
     labels = as_array("y", y)
     if labels.ndim != 1:
         raise ValueError(f"y has shape {labels.shape}, expected ({N},)")
     if labels.shape[0] != N:
         raise ValueError(f"y has {labels.shape[0]} labels, but X has {N} rows")
     if labels.dtype.kind not in "iu":
-        raise TypeError(f"y has dtype {labels.dtype}, expected integer labels in [0, {K})")
+        raise TypeError(f"y has dtype {labels.dtype}, expected integer labels in [0, {'K' if K is None else K})")
     low, high = int(labels.min()), int(labels.max())
-    if low < 0 or high >= K:
-        raise ValueError(f"y holds label {low if low < 0 else high}, but params have {K} classes: expected [0, {K})")
+    if low < 0 and K is None:
+        raise ValueError(f"y holds label {low}, expected labels of at least 0")
+    if K is not None and (low < 0 or high >= K):
+        raise ValueError(f"y holds label {low if low < 0 else high}, but there are {K} classes: expected [0, {K})")
     return labels
 
 
@@ -276,10 +278,11 @@ def thread_count(n_threads: Any) -> int | None:
     return None if n_threads is None else whole_number("n_threads", n_threads, 1)
 
 
-def check_training_memory(D: int, H: int, K: int) -> None:
-    """MemoryError when parameters, their sums and gradients are more than this process may take. H: 0 for none."""
-    needed = PARAMETER_BYTES * (D + K + 1) * (H or K)
+def check_training_memory(model: Any) -> None:
+    """MemoryError when the parameters of a model, their sums and gradients are more than this process may take."""
+    needed = PARAMETER_BYTES * model.size
     if needed > LARGE and needed > available_memory():
+        D, H, K = model
         network = f"hidden_size={H} with " if H else ""
         raise MemoryError(
             f"{network}{D} features and {K} classes need about {needed / 2**30:.3g} GiB to train, "
@@ -323,6 +326,15 @@ def parameter_arrays(
     if widths[-1] < 2:
         raise ValueError(f"{name}: {names[len(arrays) - 1]} holds {widths[-1]} class, expected at least 2")
     return tuple(np.ascontiguousarray(a) for a in arrays)
+
+
+def checked_parameters(name: str, params: Sequence[Any], model: Any, dtype: Any) -> tuple[np.ndarray, ...]:
+    """parameter_arrays for those of a model of these sizes."""
+    shapes = model.shapes
+    if isinstance(params, Sequence) and len(params) != len(shapes):
+        raise ValueError(f"{name} holds {len(params)} arrays, expected {len(shapes)}")
+    n_hidden = model.H if len(shapes) == 4 else None
+    return parameter_arrays(name, params, model.D, dtype, n_hidden=n_hidden, K=model.K)
 
 
 def label_column(y: Any, N: int, *, stacklevel: int = 3) -> np.ndarray:

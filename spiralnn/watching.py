@@ -7,7 +7,7 @@ import warnings
 from typing import Any
 
 from .checkpoint import Keeper
-from .descent import DIVERGED, Descent
+from .engine.descent import DIVERGED, Descent
 
 BAR_SECONDS = 0.1  # between two updates of the progress bar
 AGAIN_SECONDS = 1.0  # within which a second Ctrl-C is meant for the whole program

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import config
 
-from spiralnn import schedule
+from spiralnn.engine import plan
 from spiralnn.kernels import linear, tile
 
 JIT = not config.DISABLE_JIT
@@ -71,8 +71,8 @@ def _around(*sizes):
     return [n for size in sizes for n in (size - 1, size, size + 1)]
 
 
-_TILE = schedule.TILE_BYTES // 8  # rows of a float64 tile at most; a float32 tile has twice as many
-_CHUNK = schedule.CHUNK_ROWS
+_TILE = plan.TILE_BYTES // 8  # rows of a float64 tile at most; a float32 tile has twice as many
+_CHUNK = plan.LEAF_ROWS
 _MANY = linear.MANY_INPUTS
 _INPUTS = tile.INPUTS
 

@@ -5,21 +5,10 @@ import hashlib
 import numpy as np
 
 import spiralnn
-from spiralnn import descent, schedule
+from all_threads import count_threads, started, want_all_threads
 
-# Threads, however little there is to do for them, and no trial of one thread.
-schedule.SPLIT_BYTES = schedule.THREAD_FLOPS = schedule.START_FLOPS = 1
-descent.SHORT_STEP = -1.0
-
-_run_threads, _started = descent.run_threads, set()
-
-
-def _counted(work, n_threads, stop):
-    _started.add(n_threads)
-    _run_threads(work, n_threads, stop)
-
-
-descent.run_threads = _counted
+want_all_threads()
+count_threads()
 
 
 def fit(seed, n_threads=2, steps=40, D=2, K=3):
@@ -31,7 +20,7 @@ def fit(seed, n_threads=2, steps=40, D=2, K=3):
         model.fit(X.astype(np.float32), y)
     else:
         model = spiralnn.TwoLayerNet(hidden_size=9, max_iter=steps, random_state=seed, n_threads=n_threads).fit(X, y)
-    assert n_threads == 1 or n_threads in _started
+    assert n_threads == 1 or n_threads in started
     assert len(model.loss_curve_) == steps
     digest = hashlib.sha256(np.asarray(model.loss_curve_).tobytes())
     for array in (*model.coefs_, *model.intercepts_):

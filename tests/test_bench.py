@@ -57,7 +57,7 @@ def results():
     machine = {"cpu": "a CPU", "cores": 2, "versions": {"Numba": "0.68"}, "command": "spiralnn bench"}
     three = records.REFERENCE, records.ONE, records.ALL
     few = _rows((300, 2, 100, 3), "float64", dict(zip(three, (0.0284, 0.00161, 0.00142), strict=True)), 100)
-    seconds = {**dict(zip(three, (7.0, 0.1, 0.05), strict=True)), JAX: 1.0, C: 0.2}
+    seconds = {**dict(zip(three, (7.0, 0.1, 0.05), strict=True)), records.PLAIN: 0.8, JAX: 1.0, C: 0.2}
     many = _rows((10**6, 2, 100, 3), "float64", seconds, 2)
     known = _rows((300, 2, None, 3), "float64", {records.REFERENCE: 5e-6, records.ALL: 27e-6}, 1, "forward")
     guess = _rows((300, 2, 100, 3), "float32", {JAX: 40e-6, C: 30e-6, records.ALL: 60e-6}, 1, "predict")
@@ -144,6 +144,21 @@ class _Wrong:
         return lambda: classes
 
 
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("model, D, H", [("two_layer", 3, 8), ("linear", 2, None)])
+def test_every_rung_takes_part_in_a_step(suite, model, D, H, dtype, monkeypatch):
+    monkeypatch.setattr(suite.turns, "CALL_SECONDS", 1e-4)
+    given = suite.problems.problem(model, 60, dtype, D, H, 3)
+    rungs = suite.implementations.RUNGS
+    names = [records.REFERENCE, records.PLAIN, records.ONE, records.ALL]
+    assert [row["implementation"] for row in suite.turns.race(given, "step", rungs, turns=1, pause=0)] == names
+    assert suite.turns.race(given, "predict", [rungs[1]], turns=1, pause=0) == []  # which is no step
+    for rung in rungs:
+        suite.problems.check(rung.loss_gradients(given)(), given.truth.loss_gradients, rung.tolerance[dtype])
+    assert [rung.compiles for rung in rungs] == [False, True, True, True]
+    assert rungs[1].threads == 1
+
+
 @pytest.mark.parametrize("operation, message", [("step", "relative error"), ("predict", "lower score")])
 def test_race_refuses_wrong_results(suite, operation, message):
     wrong = _Wrong(suite.implementations.OWN[0])
@@ -168,7 +183,7 @@ def test_compare_and_sweep_give_rows_that_load(suite, tmp_path, results, monkeyp
     monkeypatch.setattr(suite.sweep, "FEWEST_ROWS", 40)
     monkeypatch.setattr(suite.sweep, "STEP_FLOPS", 1)
     results["interleaved"], results["sweep"] = suite.compare.measure(quick=True), suite.sweep.measure(quick=False)
-    assert len(results["interleaved"]) == 2 * 2 * 2 * 3  # cases, dtypes, operations, implementations
+    assert len(results["interleaved"]) == 2 * 2 * (4 + 3)  # cases, dtypes, implementations of a step and a prediction
     assert [(row["axis"], row["D"], row["K"], row["N"]) for row in results["sweep"][::4]] == [
         ("D", 1, 3, 41), ("D", 7, 3, 41), ("K", 3, 2, 41),
     ]  # fmt: skip
@@ -195,7 +210,7 @@ def test_speedups_and_efficiencies_are_the_hand_computed_ones(results):
 
 def test_a_peer_is_what_one_could_take_instead(results):
     (large,) = records.by_problem(results["interleaved"], "step").values()
-    assert records.fastest_peer(large) == JAX  # C is faster, but no library
+    assert records.fastest_peer(large) == JAX  # C is faster, but no library; so is plain Numba, but it is ours
     assert records.faster_ones(large) == []
     (guess,) = records.by_problem(results["interleaved"], "predict").values()
     assert records.faster_ones(guess) == [C, JAX]
@@ -236,7 +251,8 @@ def test_duration(seconds, shown):
 def test_tables_show_times_ratios_and_where_it_is_slower(results):
     lines = report.markdown(results, {"figures/speed.png": "speed"}).splitlines()
     # flops 2.6e9 in 50 and 25 ms: a little more and a little less than the rates made up above
-    everybody = "3.50 s | 500 ms | 100 ms | 50.0 ms | 25.0 ms | 1.04 | 1.04 | 140 x | 20.0 x"
+    assert any("| NumPy | plain Numba, 1 thread | JAX | C, all threads | fused, 1 thread |" in line for line in lines)
+    everybody = "3.50 s | 400 ms | 500 ms | 100 ms | 50.0 ms | 25.0 ms | 1.04 | 1.04 | 140 x | 20.0 x"
     assert f"| 1 000 000, 2, 100, 3 | float64 | {everybody} |" in lines
     assert "| 300, 2, 100, 3 | float32 | - | JAX 40.0 µs | - | 60.0 µs | 0.67 x |" in lines
     assert "| scores | linear | 5.00 µs / 27.0 µs (0.19 x) |" in lines
@@ -275,6 +291,20 @@ def test_figures_are_drawn(results_file, tmp_path):
     drawn = {file.name: file.read_bytes() for file in (tmp_path / "figures").iterdir()}
     assert set(drawn) == {"speed.png", "peers.png", "roofline.png", "sweep.png"}
     assert all(content.startswith(b"\x89PNG") for content in drawn.values())
+
+
+def test_figures_show_every_rung(results):
+    pytest.importorskip("matplotlib")
+    import figures
+
+    seconds = {records.REFERENCE: 0.03, records.PLAIN: 0.01, records.ONE: 0.002, records.ALL: 0.001}
+    rows = _rows((300, 2, 100, 3), "float64", seconds, 100)
+    time, gain, row_cost = figures.speed({**results, "rows": rows}).axes
+    shown = [[line.get_ydata()[0] for line in axes.get_lines() if len(line.get_ydata())] for axes in (time, gain)]
+    assert shown == [pytest.approx([3e-4, 1e-4, 2e-5, 1e-5]), pytest.approx([3, 15, 30])]
+    everybody = figures.peers({**results, "interleaved": rows})
+    names = [text.get_text() for text in everybody.legends[0].get_texts()]
+    assert names[:4] == ["NumPy (the reference)", records.PLAIN, records.ONE, records.ALL]
 
 
 @pytest.mark.parametrize(

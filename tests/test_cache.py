@@ -24,8 +24,10 @@ import numpy as np
 import pytest
 
 import spiralnn
-from spiralnn import cache, descent, fused, limits, whole_file
-from spiralnn.kernels import tree
+from spiralnn import cache, fused, limits, whole_file
+from spiralnn.engine import passes
+from spiralnn.kernels import loop
+from spiralnn.kernels.models import Model
 
 ROOT = Path(__file__).resolve().parent.parent
 DAY = 24 * 3600
@@ -448,23 +450,25 @@ def test_a_relative_folder_is_the_one_at_the_start(copied, tmp_path):
 
 
 def digest_of(monkeypatch, folder):
-    monkeypatch.setattr(cache, "_SOURCES", (folder / "kernels", folder / "descent.py", folder / "schedule.py"))
+    monkeypatch.setattr(cache, "_KERNELS", folder / "kernels")
     return cache._digest_sources()
 
 
 def test_every_byte_of_every_source_counts(tmp_path, monkeypatch):
-    kernels, *modules = cache._SOURCES
-    shutil.copytree(kernels, tmp_path / "kernels", ignore=shutil.ignore_patterns("__pycache__"))
-    for module in modules:
-        shutil.copy(module, tmp_path)
+    shutil.copytree(cache._KERNELS, tmp_path / "kernels", ignore=shutil.ignore_patterns("__pycache__"))
     seen = {digest_of(monkeypatch, tmp_path)}
     assert seen == {cache._SOURCES_DIGEST}
-    sources = [*sorted((tmp_path / "kernels").glob("*.py")), *(tmp_path / module.name for module in modules)]
+    sources = sorted((tmp_path / "kernels").rglob("*.py"))
+    assert any(path.parent.name == "vectors" for path in sources)  # folders in the folder, too
     for i, path in enumerate(sources):
         path.write_bytes(path.read_bytes() + b"#")
         seen.add(digest_of(monkeypatch, tmp_path))
         assert len(seen) == i + 2, path.name
     path.unlink()
+    seen.add(digest_of(monkeypatch, tmp_path))  # a file that is missing, too
+    assert len(seen) == len(sources) + 2
+    sources[0].unlink()
+    sources[0].mkdir()  # what cannot be read
     assert digest_of(monkeypatch, tmp_path) is None  # and nothing is kept
 
 
@@ -494,21 +498,20 @@ def codes_of(code):
 
 def test_all_that_is_compiled_is_among_the_sources():
     kernels = [value for module in (fused, limits) for value in vars(module).values() if hasattr(value, "py_func")]
-    families = [descent.family_for(*shape) for shape in ((2, 0, 3), (2, 8, 3), (20, 0, 5), (20, 8, 5))]
+    for model in (Model(2, 0, 3), Model(2, 8, 3), Model(20, 0, 5), Model(20, 8, 5)):
+        kernels += [k for k in model.kernels() if hasattr(k, "py_func")]
     problem = spiralnn.make_spiral(10, 3, random_state=0)
     net = spiralnn.TwoLayerNet(hidden_size=8, max_iter=1, random_state=0).fit(*problem)
     assert len(net.loss_curve_) == 1
     seen = {}
-    for kernel in [*kernels, *(family.advance for family in families)]:
+    for kernel in [*kernels, *passes._loops.values()]:
         modules_of(kernel, seen)
         for signature in kernel.signatures:
             for kind in signature:
                 modules_of(getattr(kind, "instance_class", None), seen)
-    assert tree.descend in seen or any(path.endswith("tree.py") for path in seen.values())
-    folders = [source if source.is_dir() else source.parent for source in cache._SOURCES]
+    assert loop.Memory in seen and any(path.endswith("tile.py") for path in seen.values())
     for item, file in seen.items():
-        path = Path(file).resolve()
-        assert path in cache._SOURCES or path.parent == folders[0], item
+        assert Path(file).resolve().is_relative_to(cache._KERNELS), item
 
 
 def test_functions_signatures_versions_and_compiler_settings_count(monkeypatch):

@@ -1,16 +1,15 @@
 """The loop: the reference's trajectory, the published log, and what ends a descent."""
 
 import threading
-import time
 
 import numpy as np
 import pytest
 from problems import JIT, problem
 
-from spiralnn import descent as descent_module
-from spiralnn import make_spiral, schedule
-from spiralnn.descent import CONVERGED, DIVERGED, PATIENCE, RUNNING, Descent, flatten
-from spiralnn.kernels import barrier, reference
+from spiralnn import make_spiral
+from spiralnn.engine.descent import CONVERGED, DIVERGED, PATIENCE, RUNNING, Descent
+from spiralnn.kernels import loop, reference
+from spiralnn.kernels.sync import STOP
 from spiralnn.validation import label_view
 
 pytestmark = pytest.mark.kernels
@@ -74,7 +73,7 @@ def test_the_zeros_that_pad_the_parameters_stay_zeros(N, D, H, K):
     descent = start(p, reg=0.5)
     descent.run(5)
     np.testing.assert_allclose(descent.losses, losses, rtol=1e-12)
-    np.testing.assert_array_equal(descent._theta[5 % 3], flatten(descent.params, descent._layout))
+    np.testing.assert_array_equal(descent._memory.theta[5 % 3], descent.model.flatten(descent.params))
 
 
 @shapes
@@ -102,17 +101,14 @@ def test_slices_do_not_matter(N, D, H, K, dtype, backend):
     uneven.run(steps, lambda d: seen.append(d.n_steps), slice_steps=3)
     assert_same_state(single, whole)
     assert_same_state(uneven, whole)
-    assert seen == [*range(3, steps, 3), steps]
+    # of 3 steps at most: how many a slice takes is a matter of pace
+    assert seen[-1] == steps and set(np.diff([0, *seen])) <= {1, 2, 3}
     assert len(whole.losses) == steps
 
 
 @shapes
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
-def test_threads_do_not_matter(N, D, H, K, dtype, monkeypatch):
-    monkeypatch.setattr(schedule, "THREAD_FLOPS", 1)
-    monkeypatch.setattr(schedule, "SPLIT_BYTES", 1)  # two chunks of few rows
-    monkeypatch.setattr(descent_module, "SHORT_STEP", -1.0)  # and no trial of one thread
-    monkeypatch.setattr(schedule, "START_FLOPS", 1)
+def test_threads_do_not_matter(N, D, H, K, dtype, all_threads):
     p = problem(4 * N, D, H, K, dtype) if JIT else problem(N, D, H, K, dtype)
     steps = 50 if JIT else 2
     one = start(p, n_threads=1)
@@ -125,165 +121,70 @@ def test_threads_do_not_matter(N, D, H, K, dtype, monkeypatch):
         assert_same_state(several, one)
 
 
-@shapes
-def test_evaluating_gives_loss_and_gradients_of_the_start(N, D, H, K):
-    p = problem(N, D, H, K)
-    descent = start(p)
-    kernel = reference.two_layer_loss_gradients if H else reference.linear_loss_gradients
-    gradients = p.outputs()
-    loss = kernel(p.X, p.y, *p.params, 1e-3, *gradients)
-    assert descent.evaluate() == pytest.approx(loss, rel=1e-12)
-    for a, b in zip(descent.gradients, gradients, strict=True):
-        np.testing.assert_allclose(a, b, rtol=0, atol=1e-12 * np.abs(b).max())
-    other = start(p)
-    assert descent.run(4) == other.run(4)
-    assert_same_state(descent, other)
-
-
 @backends
 def test_a_slice_may_stop_the_descent_and_it_goes_on_later(backend):
     p = problem(*SHAPES[1])
     descent, other = start(p, backend=backend), start(p, backend=backend)
-    assert descent.run(10, lambda d: d.n_steps == 4, slice_steps=2) == 4
-    assert descent.n_steps == len(descent.losses) == 4
+    done = descent.run(10, lambda d: d.n_steps >= 4, slice_steps=2)
+    assert 4 <= done <= 5
+    assert descent.n_steps == len(descent.losses) == done
     assert descent.run(6) == 6
-    other.run(10)
+    other.run(done + 6)
     assert_same_state(descent, other)
 
 
 @backends
 def test_an_exception_between_slices_leaves_whole_steps(backend):
     def interrupt(descent):
-        if descent.n_steps == 4:
+        if descent.n_steps >= 4:
             raise KeyboardInterrupt
 
     p = problem(*SHAPES[1])
     descent, other = start(p, backend=backend), start(p, backend=backend)
     with pytest.raises(KeyboardInterrupt):
         descent.run(10, interrupt, slice_steps=2)
-    assert descent.n_steps == len(descent.losses) == 4
+    assert 4 <= descent.n_steps == len(descent.losses) <= 5  # a slice has one step or two
     descent.run(6)
-    other.run(10)
+    other.run(descent.n_steps)
     assert_same_state(descent, other)
 
 
-@pytest.mark.parametrize("n_threads", [1, 2] if JIT else [1])
-def test_a_stop_flag_in_the_middle_of_a_slice_leaves_whole_steps(n_threads, monkeypatch):
-    # as Ctrl-C does it: the flag goes up while the threads compute
-    monkeypatch.setattr(schedule, "THREAD_FLOPS", 1)
-    monkeypatch.setattr(schedule, "SPLIT_BYTES", 1)  # two chunks of few rows
-    monkeypatch.setattr(descent_module, "SHORT_STEP", -1.0)  # and no trial of one thread
-    monkeypatch.setattr(schedule, "START_FLOPS", 1)
-    monkeypatch.setattr(descent_module, "SLICE_SECONDS", 0.0)
-
-    def run_threads(work, n_threads, stop):
-        def enter(thread):
-            if thread == 0 and len(calls) == 3:
-                stop[0] = 1
-            work(thread)
-
-        calls.append(n_threads)
-        schedule.run_threads(enter, n_threads, stop)
-        if len(calls) == 3:
-            raise KeyboardInterrupt
-
+@pytest.mark.parametrize("n_threads", [1, 2])
+def test_an_exception_in_the_middle_of_a_step_leaves_whole_steps(n_threads, all_threads):
+    # as Ctrl-C does it: raised between two looks of the caller at its signals, with part of a step in its hands
     p = problem(*SHAPES[1])
-    calls = []
-    other = start(p)
-    other.run(6)
-    monkeypatch.setattr(descent_module, "run_threads", run_threads)
-    descent = start(p, n_threads=n_threads)
+    descent, other = start(p, n_threads=n_threads), start(p)
+    descent._passes._tiles = 1  # a look after every tile
+    participate, calls = descent._passes._loop, []
+
+    def interrupted(*arguments):
+        calls.append(participate(*arguments))
+        if len(calls) == 8:
+            raise KeyboardInterrupt
+        return calls[-1]
+
+    descent._passes._loop = interrupted
     with pytest.raises(KeyboardInterrupt):
-        descent.run(6)
-    assert calls == [n_threads] * 3
-    assert descent.n_steps == len(descent.losses) == 2
-    descent.run(4)
+        descent.run(1000)
+    assert loop.BUSY in calls
+    assert descent.n_steps == len(descent.losses) < 1000
+    descent.run(8)
+    other.run(descent.n_steps)
     assert_same_state(descent, other)
-
-
-@pytest.mark.skipif(JIT, reason="compiled threads cannot be held at a given instruction")
-def test_a_thread_that_left_before_the_last_one_came_leaves_whole_steps(monkeypatch):
-    # Thread 1 waits at the first meeting, sees the stop flag and leaves. Then thread 0 comes, finds that everybody
-    # has been there, and does its share of the step: a step that nobody may count.
-    monkeypatch.setattr(schedule, "THREAD_FLOPS", 1)
-    monkeypatch.setattr(schedule, "SPLIT_BYTES", 1)  # two chunks of few rows
-    monkeypatch.setattr(descent_module, "SHORT_STEP", -1.0)  # and no trial of one thread
-    monkeypatch.setattr(schedule, "START_FLOPS", 1)
-    meet, left = barrier.meet, threading.Event()
-
-    def late(sync, thread, n_threads, meeting):
-        if thread == 0 and meeting == 1:
-            for _ in range(5000):  # until thread 1 waits; never for good
-                if sync[2 * barrier.LINE] >= 1:
-                    break
-                time.sleep(1e-3)
-            sync[0] = 1
-            assert left.wait(5)
-        absent = meet(sync, thread, n_threads, meeting)
-        if thread == 1:
-            left.set()
-        return absent
-
-    p = problem(40, 2, 0, 3)
-    descent, other = start(p, n_threads=2), start(p)
-    assert descent.n_threads == 2
-    monkeypatch.setattr(descent_module, "meet", late)
-    descent._fused_slice(1, 2)
-    descent._close_slice()
-    monkeypatch.undo()
-    assert left.is_set() and descent._sync[0] == 1  # it did come to pass
-    descent.run(1 - descent.n_steps)
-    other.run(1)
-    assert_same_state(descent, other)
-
-
-@pytest.mark.parametrize("pace", [{1: 1e-6, 2: 2e-6}, {1: 2e-6, 2: 1e-6}])
-def test_short_steps_take_as_many_threads_as_are_faster(pace, monkeypatch):
-    monkeypatch.setattr(schedule, "THREAD_FLOPS", 1)
-    monkeypatch.setattr(schedule, "SPLIT_BYTES", 1)
-    p = problem(40, 2, 5, 3)
-    descent, other = start(p, n_threads=2), start(p)
-    used, plain = [], descent._run_slice
-
-    def run_slice(steps, n_threads):
-        used.append(n_threads)
-        plain(steps, n_threads)
-
-    def keep_pace(d):
-        d._pace = {n: pace[n] for n in d._pace}
-
-    monkeypatch.setattr(descent, "_run_slice", run_slice)
-    descent.run(25, keep_pace, slice_steps=1)
-    faster = min(pace, key=pace.get)
-    assert used[:2] == [2, 1]
-    assert used[2:].count(faster) == 21 and used.count(3 - faster) == 3  # the first trial, and two more
-    other.run(25)
-    assert_same_state(descent, other)
-
-
-def test_long_steps_take_all_threads(monkeypatch):
-    monkeypatch.setattr(schedule, "THREAD_FLOPS", 1)
-    monkeypatch.setattr(schedule, "SPLIT_BYTES", 1)
-    monkeypatch.setattr(descent_module, "SHORT_STEP", 1e-9)
-    descent = start(problem(40, 2, 5, 3), n_threads=2)
-    descent.run(5, slice_steps=1)
-    assert set(descent._pace) == {2}
 
 
 @pytest.mark.skipif(not JIT, reason="in Python, threads take turns at fixed places")
-def test_a_stop_flag_at_any_moment_leaves_whole_steps(monkeypatch):
-    monkeypatch.setattr(schedule, "THREAD_FLOPS", 1)
-    monkeypatch.setattr(schedule, "SPLIT_BYTES", 1)  # two chunks of few rows
-    monkeypatch.setattr(descent_module, "SHORT_STEP", -1.0)  # and no trial of one thread
-    monkeypatch.setattr(schedule, "START_FLOPS", 1)
+def test_a_stop_flag_at_any_moment_leaves_whole_steps(all_threads):
     p = problem(120, 2, 20, 3)
     whole = start(p, n_threads=1)
     descent = start(p, n_threads=2)
+    passes = descent._passes
     random = np.random.default_rng(0)
     for _ in range(100):
-        stop = threading.Timer(random.uniform(2e-4, 1e-3), descent._sync.__setitem__, (0, 1))
+        stop = threading.Timer(random.uniform(2e-4, 1e-3), passes.team.sync.__setitem__, (STOP, 1))
         stop.start()
-        descent._fused_slice(100_000, 2)
+        descent._open_slice()
+        passes.run(len(passes.memory.losses))
         descent._close_slice()
         stop.join()
         whole.run(descent.n_steps - whole.n_steps)
@@ -360,7 +261,7 @@ def test_divergence_keeps_the_last_finite_parameters(N, D, H, K, dtype, step_siz
     assert all(np.isfinite(a).all() for a in descent.params)
     # they are those whose loss was the last to be finite
     last = start(p._replace(params=descent.params), step_size=0.0, reg=0.1)
-    assert np.isfinite(last.evaluate())
+    assert last.run(1) == 1 and np.isfinite(last.losses[0])
     assert descent.run(5) == 0  # and the descent is over
 
 
@@ -384,13 +285,9 @@ def test_parameters_are_finite_after_a_run_of_few_steps(steps, dtype):
 @backends
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 def test_an_infinite_parameter_ends_the_descent_at_its_step(backend, D, dtype, step_size, n_threads, slice_steps,
-                                                            monkeypatch):  # fmt: skip
+                                                            all_threads):  # fmt: skip
     # the first step sends the bias of the only hidden unit to -infinity: it is never active again, and the loss of
     # the biases that are left is finite ever after
-    monkeypatch.setattr(schedule, "THREAD_FLOPS", 1e-9)
-    monkeypatch.setattr(schedule, "SPLIT_BYTES", 1)
-    monkeypatch.setattr(schedule, "START_FLOPS", 1e-9)
-    monkeypatch.setattr(descent_module, "SHORT_STEP", -1.0)
     X, y = np.zeros((60, D), dtype), np.arange(60) % 3 // 2
     params = np.zeros((D, 1)), np.array([1e-30]), np.array([[-1e10, 1e10]]), np.zeros(2)
     params = tuple(p.astype(dtype) for p in params)

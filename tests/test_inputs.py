@@ -12,9 +12,11 @@ import pandas as pd
 import pytest
 from problems import JIT, TOLERANCES, problem
 
-from spiralnn import SoftmaxClassifier, TwoLayerNet, descent, fused, loss_and_gradients
+from spiralnn import SoftmaxClassifier, TwoLayerNet, fused, loss_and_gradients
+from spiralnn.engine import passes
+from spiralnn.engine.plan import plan
 from spiralnn.kernels import reference
-from spiralnn.schedule import plan
+from spiralnn.kernels.models import Model
 
 pytestmark = pytest.mark.skipif(not JIT, reason="thousands of calls")
 
@@ -146,10 +148,10 @@ def canonical(X):
 
 def signatures():
     """How often each kernel was compiled, by its name and the dtype of its arrays: X or scores come first."""
-    families = [descent.LINEAR, descent.GENERAL] + [descent.family_for(2, h, 3) for h in (0, H)]
-    kernels = {f"advance {family.name}": family.advance for family in families}
+    kernels = {" ".join(names): kernel for names, kernel in passes._loops.items()}
     kernels |= {name: k for name, k in vars(fused).items() if hasattr(k, "signatures")}
-    kernels["few inputs predict"] = fused._few_inputs_predict(2, 3)
+    for model in (Model(2, 0, 3), Model(2, H, 3), Model(D, 0, K), Model(D, H, K)):
+        kernels |= {f"{model.kernels().name} {k.__name__}": k for k in model.kernels() if hasattr(k, "signatures")}
     counts = {}
     for name, kernel in kernels.items():
         for signature in kernel.signatures:
@@ -219,10 +221,10 @@ def test_fitted_parameters_in_any_form_predict_the_same_bits(make, tmp_path):
 # ---------------------------------------------------------------------------------------- numbers that are none
 
 
-def edges(rows, chunks):
-    """First, middle and last row, and those around the edges of tiles and chunks."""
+def edges(rows, cut):
+    """First, middle and last row, and those around the edges of tiles and leaves."""
     places = {0, rows // 2, rows - 1}
-    for edge in (chunks.tile_rows, chunks.chunk_rows, chunks.chunk_rows + chunks.tile_rows):
+    for edge in (cut.tile_rows, cut.leaf_rows, cut.leaf_rows + cut.tile_rows):
         places |= {edge - 1, edge, edge + 1}
     return sorted(i for i in places if i < rows)
 
@@ -248,12 +250,10 @@ def test_a_value_that_is_no_number_is_refused_wherever_it_stands(make, columns, 
     rows = 2600
     p = problem(rows, columns, 0, K, dtype)
     model = make().fit(p.X, p.y)
-    few = descent.has_few_inputs(columns, K)
-    hidden = H if make is network else 0
-    chunks = plan(rows, columns, hidden, K, few, np.dtype(dtype).itemsize)
-    assert chunks.n_chunks > 2 and chunks.tile_rows < rows
+    cut = plan(rows, Model(columns, H if make is network else 0, K), np.dtype(dtype).itemsize)
+    assert cut.n_leaves > 2 and cut.tile_rows < rows
     params = in_order(model)
-    for i, row in enumerate(edges(rows, chunks)):
+    for i, row in enumerate(edges(rows, cut)):
         for value, word in ((np.nan, "NaN"), (np.inf, "infinity"), (-np.inf, "infinity")):
             X, weights, column = p.X.copy(), np.ones(rows), i % columns
             X[row, column] = weights[row] = value

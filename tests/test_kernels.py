@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from problems import JIT, LINEAR_SHAPES, SHAPES, TOLERANCES, TWO_LAYER_SHAPES, problem, relative_error, small_only
 
-from spiralnn import descent, fused, schedule
+from spiralnn import fused
+from spiralnn.engine import passes, threads
 from spiralnn.kernels import reference
 
 pytestmark = pytest.mark.kernels
@@ -268,22 +269,22 @@ def test_labels_that_lie_eight_bytes_apart_up_to_the_end_of_memory():
 
 
 @pytest.fixture
-def started(monkeypatch):
-    """However small the work, it is cut into chunks and threads are started; the numbers that were."""
+def started(all_threads, monkeypatch):
+    """However small the work, it is shared by all threads that are asked for; the numbers that were."""
     numbers = []
-    monkeypatch.setattr(schedule, "SPLIT_BYTES", 1)
-    fused._plan.cache_clear()
+    run = passes.Passes.run
+
+    def counted_run(self, steps, n_threads=None):
+        numbers.append(n_threads or self.n_threads)
+        return run(self, steps, n_threads)
 
     def run_threads(work, n_threads, stop):
         numbers.append(n_threads)
-        schedule.run_threads(work, n_threads, stop)
+        threads.run_threads(work, n_threads, stop)
 
-    monkeypatch.setattr(schedule, "THREAD_FLOPS", 1)
-    monkeypatch.setattr(schedule, "START_FLOPS", 1)
     monkeypatch.setattr(fused, "run_threads", run_threads)
-    monkeypatch.setattr(descent, "run_threads", run_threads)
-    yield numbers
-    fused._plan.cache_clear()
+    monkeypatch.setattr(passes.Passes, "run", counted_run)
+    return numbers
 
 
 def assert_same_bits(function, p, started, n_threads):

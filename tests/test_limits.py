@@ -7,7 +7,7 @@ import pytest
 from problems import JIT
 
 from spiralnn import limits
-from spiralnn.kernels.simd import VECTOR_BYTES
+from spiralnn.kernels.vectors import VECTOR_BYTES
 
 pytestmark = pytest.mark.kernels
 

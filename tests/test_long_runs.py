@@ -32,7 +32,7 @@ from spiralnn import (
     make_spiral,
     watching,
 )
-from spiralnn.descent import SLICE_SECONDS
+from spiralnn.engine import descent, passes, threads
 
 X, Y = make_spiral(10, 3, random_state=0)
 PROGRAM = Path(__file__).resolve().parent / "long_run_cases.py"
@@ -218,7 +218,7 @@ def test_every_case_is_killed():
 
 def fit_with_ctrl_c_at_line(n, model, path):
     """Fit while Ctrl-C comes at the n-th line that runs of what may not be torn; whether it came."""
-    files = {module.__file__ for module in (watching, checkpoint, spiralnn.descent)}
+    files = {module.__file__ for module in (watching, checkpoint, descent, passes, threads)}
     lines = 0
 
     def trace(frame, event, arg):
@@ -258,7 +258,7 @@ def test_ctrl_c_at_any_line_leaves_whole_steps(callback, stride, path, monkeypat
     monkeypatch.setattr(cache.os, "fsync", lambda file: None)  # for speed: hundreds of fits
     steps = 12
     if callback is None:  # slices of four steps, after which nothing is left of the parameters before
-        monkeypatch.setattr("spiralnn.descent.Descent._seconds_per_step", lambda *_: SLICE_SECONDS / 4.5)
+        monkeypatch.setattr("spiralnn.engine.pace.Pace.choose", lambda pace: (1, 4))
     whole = {n: digest(network(max_iter=n).fit(X, Y)) for n in range(1, steps + 3)}
     seen = set()
     for n in range(1, 10**4, stride):
@@ -297,8 +297,7 @@ def test_ctrl_c_before_the_first_step_is_raised(make, path, monkeypatch):
     def interrupt(*args):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("spiralnn.descent.Descent._run_slice", interrupt, raising=False)
-    monkeypatch.setattr("spiralnn.descent.Descent._fused_slice", interrupt)
+    monkeypatch.setattr(passes.Passes, "run", interrupt)
     model = make()
     with pytest.raises(KeyboardInterrupt):
         model.fit(X, Y, checkpoint=path)
@@ -520,7 +519,7 @@ def test_a_finished_run_is_not_run_again(path, monkeypatch):
     def no_slice(*args):
         raise AssertionError("nothing is left to do")
 
-    monkeypatch.setattr("spiralnn.descent.Descent._fused_slice", no_slice)
+    monkeypatch.setattr(passes.Passes, "run", no_slice)
     model = network().fit(X, Y, checkpoint=path, resume=True)
     assert digest(model) == digest(whole) and model.n_iter_ == 40
     assert path.stat().st_mtime_ns == before.st_mtime_ns

@@ -373,13 +373,13 @@ BAD = {
     "y float": (replaced(y=lambda y: y * 1.0), TypeError, "y has dtype float64, expected integer labels in [0, 3)"),
     "y bool": (replaced(y=lambda y: y > 0), TypeError, "y has dtype bool, expected integer labels in [0, 3)"),
     "y text": (replaced(y=lambda y: y.astype(str)), TypeError, "expected integer labels in [0, 3)"),
-    "label -1": (replaced(y=lambda y: [*y[:-1], -1]), ValueError, "y holds label -1, but params have 3 classes"),
-    "label K": (replaced(y=lambda y: [3, *y[1:]]), ValueError, "y holds label 3, but params have 3 classes"),
-    "label 256": (replaced(y=lambda y: [256, *y[1:]]), ValueError, "y holds label 256, but params have 3 classes"),
+    "label -1": (replaced(y=lambda y: [*y[:-1], -1]), ValueError, "y holds label -1, but there are 3 classes"),
+    "label K": (replaced(y=lambda y: [3, *y[1:]]), ValueError, "y holds label 3, but there are 3 classes"),
+    "label 256": (replaced(y=lambda y: [256, *y[1:]]), ValueError, "y holds label 256, but there are 3 classes"),
     "label 2^63": (
         replaced(y=lambda y: np.array([2**63, *y[1:]], np.uint64)),
         ValueError,
-        "y holds label 9223372036854775808, but params have 3 classes: expected [0, 3)",
+        "y holds label 9223372036854775808, but there are 3 classes: expected [0, 3)",
     ),
     "no params": (
         replaced(params=lambda p: ()),
@@ -500,10 +500,10 @@ for i, name in enumerate(("W", "b", "W2", "b2")):
 
 @pytest.mark.parametrize("case", BAD)
 def test_bad_input_is_named_before_any_kernel_runs(case, monkeypatch):
-    def no_descent(*args, **kwargs):
+    def no_evaluation(*args, **kwargs):
         raise AssertionError("a kernel was about to run")
 
-    monkeypatch.setattr("spiralnn.objective.Descent", no_descent)
+    monkeypatch.setattr("spiralnn.objective.Evaluation", no_evaluation)
     change, error, message = BAD[case]
     X, y, params = problem(Shape(N, D, H, K))
     arguments = change(X, y, params)

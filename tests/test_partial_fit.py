@@ -342,7 +342,7 @@ def test_an_interrupt_keeps_the_parameters(make, monkeypatch):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("spiralnn.estimators.Descent._fused_slice", interrupted)
+        patch.setattr("spiralnn.engine.passes.Passes.run", interrupted)
         with pytest.raises(KeyboardInterrupt):
             model.partial_fit(X, Y)
     assert_unchanged(model, state)

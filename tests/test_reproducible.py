@@ -26,19 +26,15 @@ import sys
 import numba
 import numpy as np
 from numba.np.ufunc.parallel import _launch_threads
-from spiralnn import SoftmaxClassifier, TwoLayerNet, descent, make_spiral, schedule
+from all_threads import count_threads, started, want_all_threads
+from spiralnn import SoftmaxClassifier, TwoLayerNet, make_spiral
 
 repetitions = int(sys.argv[1])
 _launch_threads()  # Numba's own, which a program may have for its own kernels
 print(numba.threading_layer())
 
-ran = set()
-def _fused_slice(self, steps, n_threads, fused_slice=descent.Descent._fused_slice):
-    ran.add(n_threads)
-    fused_slice(self, steps, n_threads)
-descent.Descent._fused_slice = _fused_slice
-schedule.START_FLOPS = schedule.THREAD_FLOPS = 1.0
-descent.SHORT_STEP = -1.0  # no trial of one thread
+want_all_threads()
+count_threads()
 
 def problems():
     for N, D, K, hidden_size in ((300, 2, 3, 100), (3001, 5, 4, 30), (20_000, 2, 3, 16)):
@@ -60,7 +56,7 @@ for number, (model, X, y, weights) in enumerate(problems()):
             for array in (*model.coefs_, *model.intercepts_, np.array(model.loss_curve_), model.predict_proba(X)):
                 digest.update(array.tobytes())
             print(number, digest.hexdigest()[:32])
-print(*sorted(ran))
+print(*sorted(started))
 """
 
 
@@ -78,7 +74,7 @@ def layers():
 
 @pytest.mark.parametrize("repetitions", [2, pytest.param(20, marks=pytest.mark.long)], ids=["short", "long"])
 def test_one_digest_from_threads_layers_processes_and_repetitions(repetitions):
-    paths = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    paths = os.pathsep.join(filter(None, [str(ROOT), str(ROOT / "tests"), os.environ.get("PYTHONPATH")]))
     digests = {}
     for seed, layer in enumerate(layers()):
         variables = {"NUMBA_THREADING_LAYER": layer, "PYTHONHASHSEED": str(seed), "PYTHONPATH": paths}

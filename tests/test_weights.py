@@ -70,12 +70,7 @@ def test_a_row_without_weight_does_not_count(model):
 
 @models
 @pytest.mark.parametrize("n_threads", [2, 4])
-def test_same_bits_from_any_number_of_threads(model, n_threads, monkeypatch):
-    from spiralnn import descent, schedule
-
-    for name in ("SPLIT_BYTES", "THREAD_FLOPS", "START_FLOPS"):
-        monkeypatch.setattr(schedule, name, 1)
-    monkeypatch.setattr(descent, "SHORT_STEP", -1.0)
+def test_same_bits_from_any_number_of_threads(model, n_threads, all_threads):
     X, y, _ = data(N=3001)
     weights = np.random.default_rng(1).uniform(0, 2, len(y))
     one, many = (fresh(model, n_threads=n).fit(X, y, weights) for n in (1, n_threads))

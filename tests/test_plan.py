@@ -9,40 +9,64 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from spiralnn import resources, schedule
-from spiralnn.descent import has_few_inputs
+from spiralnn import resources
+from spiralnn.engine import plan as plans
+from spiralnn.engine import threads
+from spiralnn.kernels.models import Model
 
 ROOT = Path(__file__).resolve().parent.parent
 
 SHAPES = [(D, H, K) for D in (1, 2, 5, 28, 31, 32, 784, 1024) for H in (0, 8, 100, 1024) for K in (2, 3, 10, 100)]
 
 
+
 @pytest.mark.parametrize("itemsize", [4, 8])
 @pytest.mark.parametrize("N", [1, 2, 127, 128, 129, 255, 256, 257, 300, 1023, 1797, 4097, 100_003, 10**6, 10**9])
-def test_chunks_and_tiles_cover_the_rows(N, itemsize):
+def test_leaves_and_tiles_cover_the_rows(N, itemsize):
     lanes = 64 // itemsize
-    for D, H, K in SHAPES:
-        plan = schedule.plan(N, D, H, K, has_few_inputs(D, K), itemsize)
-        assert (plan.n_chunks - 1) * plan.chunk_rows < N <= plan.n_chunks * plan.chunk_rows
-        assert plan.tile_rows % lanes == 0 and plan.chunk_rows % lanes == 0
-        assert lanes <= plan.tile_rows <= schedule.TILE_BYTES // itemsize
-        assert plan.n_chunks <= schedule.MANY_CHUNKS
+    for shape in SHAPES:
+        plan = plans.plan(N, Model(*shape), itemsize)
+        assert (plan.n_leaves - 1) * plan.leaf_rows < N <= plan.n_leaves * plan.leaf_rows
+        assert plan.tile_rows % lanes == 0 and plan.leaf_rows % lanes == 0
+        assert lanes <= plan.tile_rows <= plans.TILE_BYTES // itemsize
 
 
-def test_chunks_share_out_evenly_and_their_sums_stay_small():
-    for D, H, K in SHAPES:
-        plan = schedule.plan(10**6, D, H, K, has_few_inputs(D, K), 8)
-        P = (D + K + 1) * (H or K)
-        assert plan.n_chunks * P * 8 <= max(schedule.CHUNK_BYTES, schedule.FEW_CHUNKS * P * 8)
+def test_from_some_number_of_rows_on_leaves_have_a_size_of_their_own():
+    for shape in SHAPES:
+        model = Model(*shape)
+        P = (model.D + model.K + 1) * (model.H or model.K)
+        many = [plans.plan(N, model, 8) for N in (10**8, 10**8 + 1, 10**9, 10**12)]
+        tile_rows, leaf_rows, _ = many[0]
+        assert {plan[:2] for plan in many} == {(tile_rows, leaf_rows)}
+        assert leaf_rows % tile_rows == 0 and leaf_rows >= plans.LEAF_TILES * tile_rows
+        assert leaf_rows >= P // plans.LEAF_PARAMETERS  # so that sums are no more than a part of the work
+        # from one row to many a leaf is never larger
+        assert all(plans.plan(N, model, 8).leaf_rows <= leaf_rows for N in (1, 300, 10**4, 10**5, 10**6, 10**7))
+
+
+def test_leaves_share_out_evenly_and_their_sums_stay_small():
+    for shape in SHAPES:
+        model = Model(*shape)
+        plan = plans.plan(10**6, model, 8)
+        P = (model.D + model.K + 1) * (model.H or model.K)
+        at_least = plans.LEAF_TILES * min(plans.FEWEST_ROWS, plan.tile_rows)
+        assert plan.leaf_rows >= min(at_least, 10**6 / plans.FEW_LEAVES)
+        assert plan.n_leaves * P * 8 <= max(plans.LEAF_BYTES, 8 * 10**6 * plans.LEAF_PARAMETERS + 8 * P)
         for n_threads in (2, 4):
-            most = -(-plan.n_chunks // n_threads)
-            assert most * plan.chunk_rows <= 1.01 * 10**6 / n_threads + plan.tile_rows
+            most = -(-plan.n_leaves // n_threads)
+            assert most * plan.leaf_rows <= 10**6 / n_threads + plan.leaf_rows
 
 
-def test_three_hundred_rows_are_two_chunks_and_a_few_rows_one():
-    assert schedule.plan(300, 2, 100, 3, True, 8).n_chunks == 2
-    assert schedule.plan(300, 2, 100, 3, True, 4).n_chunks == 2
-    assert schedule.plan(100, 2, 100, 3, True, 8).n_chunks == 1
+def test_tiles_are_shorter_where_there_are_many_classes():
+    assert plans.plan(2000, Model(50, 64, 20_000), 4).tile_rows == plans.FEWEST_ROWS
+    assert plans.plan(2000, Model(50, 0, 20_000), 4).tile_rows == plans.FEWEST_ROWS
+    assert plans.plan(2000, Model(50, 64, 20), 4).tile_rows > 500
+
+
+def test_three_hundred_rows_are_two_leaves_and_a_few_rows_one():
+    assert plans.plan(300, Model(2, 100, 3), 8).n_leaves == 2
+    assert plans.plan(300, Model(2, 100, 3), 4).n_leaves == 2
+    assert plans.plan(100, Model(2, 100, 3), 8).n_leaves == 1
 
 
 # ------------------------------------------------------------------------------------------------ CPUs
@@ -108,14 +132,14 @@ def test_threads_follow_affinity_and_quota(monkeypatch, quota, expected):
 
 
 FIT = """
-import os, sys, threading
+import os, sys, threading, time
 import numpy as np
 environment = dict(os.environ)
 if len(sys.argv) > 1:
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
 import spiralnn
 from spiralnn import resources
-from spiralnn.descent import Descent
+from spiralnn.engine.descent import Descent
 
 X, y = spiralnn.make_spiral(20_000, random_state=0)
 most = 0
@@ -130,7 +154,8 @@ params = [a for pair in zip(model.coefs_, model.intercepts_) for a in pair]
 descent = Descent(X, np.zeros(len(X), np.uint8), params, step_size=0.1, reg=0.0)
 descent.run(20)
 assert dict(os.environ) == environment
-assert threading.active_count() == before
+while threading.active_count() > before:  # helpers stay for milliseconds, and end by themselves
+    time.sleep(1e-3)
 print(resources.available_threads(), descent.n_threads, model.loss_curve_[-1].hex())
 """
 
@@ -192,7 +217,7 @@ def test_an_exception_in_a_thread_is_raised_once_all_have_left():
             pass
 
     with pytest.raises(MemoryError, match="no room"):
-        schedule.run_threads(work, 3, stop)
+        threads.run_threads(work, 3, stop)
 
 
 def test_ctrl_c_while_a_thread_is_starting_waits_for_it_too(monkeypatch):
@@ -212,7 +237,7 @@ def test_ctrl_c_while_a_thread_is_starting_waits_for_it_too(monkeypatch):
 
     monkeypatch.setattr(threading.Thread, "start", start_and_interrupt)
     with pytest.raises(KeyboardInterrupt):
-        schedule.run_threads(work, 3, stop)
+        threads.run_threads(work, 3, stop)
     assert sorted(left) == [0, 1]
 
 
@@ -220,5 +245,5 @@ def test_threads_may_run_wherever_the_process_may():
     if not hasattr(os, "sched_getaffinity"):
         pytest.skip("this system has no CPU affinity")
     seen = []
-    schedule.run_threads(lambda thread: seen.append(os.sched_getaffinity(0)), 2, np.zeros(1, np.int64))
+    threads.run_threads(lambda thread: seen.append(os.sched_getaffinity(0)), 2, np.zeros(1, np.int64))
     assert seen == [os.sched_getaffinity(0)] * 2

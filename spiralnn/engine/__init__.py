@@ -1,0 +1,11 @@
+"""What runs the kernels: data in memory, threads, and the loops of solvers.
+
+| file | what |
+| --- | --- |
+| plan.py | how rows are cut into tiles and leaves: a function of the problem's shape alone |
+| memory.py | arrays that kernels write to, in large pages |
+| threads.py | helpers that come and go, around a fork, too; threads for one piece of work |
+| pace.py | how many threads the next steps take, by what was measured |
+| passes.py | one compiled loop bound to data, parameters and threads |
+| descent.py | gradient descent: losses so far, whole steps, what ends it |
+"""

@@ -1,0 +1,177 @@
+"""Passes over rows in memory: one compiled loop, bound to data, parameters and threads.
+
+`Passes` is add_rows, combine and update as a caller sees them: `run(steps)`. It serves gradient descent and, with the
+update that keeps the gradient, everything that is driven from Python.
+"""
+
+import functools
+import time
+from typing import Any
+
+import numpy as np
+
+from ..cache import attach
+from ..kernels import loop, tree
+from ..kernels.models import Kernels, Model
+from ..kernels.updates import Update
+from ..validation import label_bytes
+from .memory import aligned
+from .pace import ASSUMED_FLOPS, Pace, threads_for
+from .plan import Plan, plan
+from .threads import Team
+
+BLOCKS, BLOCKS_PER_THREAD = 256, 16  # of leaves that threads take, at most
+LOSSES = 1 << 14  # steps of a call at most: 20 ms of the shortest
+LOOK_SECONDS = 0.05  # that a caller computes, about, before it has a look at its signals
+EVERY_TILE = 1 << 62
+
+_loops: dict[tuple[str, str], Any] = {}
+
+
+def compiled_loop(kernels: Kernels, update: Update) -> Any:
+    """The loop of these kernels and this update, one for all shapes that they serve, with its cache on disk."""
+    key = kernels.name, update.name
+    if key not in _loops:
+        _loops.setdefault(key, attach(loop.compiled(kernels, update)))
+    return _loops[key]
+
+
+class Passes:
+    """Steps of an update over X (N, D), y (N,) in [0, K), sample_weight (N,) of the dtype of X or None.
+
+    X is float32 or float64, C-contiguous and finite. settings: numbers of the update, the L2 strength first. steps: how
+    many are about to be done, for threads must be worth starting. Nothing is checked here.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        X: np.ndarray,
+        y: np.ndarray,
+        sample_weight: np.ndarray | None,
+        update: Update,
+        settings: list[float],
+        *,
+        tol: float | None = None,
+        n_threads: int | None = None,
+        steps: int = 1_000_000,
+    ) -> None:
+        N, P = len(X), model.padded_size
+        kernels = model.kernels()
+        self.model, self.plan = model, cached_plan(N, model, X.itemsize)
+        self.n_threads = threads_for(model.flops(N), self.plan.n_leaves, n_threads, steps)
+        self.pace = Pace(model, N, self.n_threads)
+        blocks = cached_blocks(self.plan.n_leaves, max(BLOCKS, BLOCKS_PER_THREAD * self.n_threads))
+        n_losses = min(max(steps, 1), LOSSES)
+        theta, state, sums, losses, best, numbers = aligned(
+            np.float64,
+            [
+                (3, P),
+                (3, update.state_rows * P),
+                (len(blocks.leaves) + self.n_threads * blocks.depth, P + loop.EXTRA),
+                (1, n_losses),
+                (1, 2),
+                (1, len(settings)),
+            ],
+        )
+        numbers[0] = settings
+        best[0] = np.inf, 0.0
+        self.memory = loop.Memory(
+            theta, state, sums, losses[0], best[0], np.zeros(2, np.int64), blocks.leaves, blocks.additions, numbers
+        )
+        self._loop = compiled_loop(kernels, update)
+        self._shapes = functools.partial(kernels.shapes, self.plan.tile_rows, 64 // X.itemsize)
+        labels = label_bytes(y, model.K)
+        self._data = X, labels if sample_weight is None else (labels, sample_weight)
+        self._cut = loop.Cut(self.plan.tile_rows, self.plan.leaf_rows, blocks.depth)
+        self._tol = -1.0 if tol is None else tol
+        self._tiles = max(1, int(LOOK_SECONDS * ASSUMED_FLOPS / model.flops(self.plan.tile_rows)))
+        self._n_weights = model.n_weights
+        self._own: tuple[Any, ...] | None = None
+        self.team = Team(self.n_threads, self._help, loop.CURSOR_SIZE)
+
+    def run(self, steps: int, n_threads: int | None = None) -> int:
+        """So many steps, or fewer where one ends the descent; returns what the loop came to (`loop.OVER`).
+
+        Whatever ends it early (Ctrl-C, say), all threads have left, and memory is as the last whole step left it.
+        """
+        team = self.team
+        wanted = n_threads or self.n_threads
+        if not team.is_whole:
+            team.abandon()
+        if wanted > 1:
+            self._load()
+            team.call_helpers(wanted)
+        try:
+            team.is_whole = False
+            code = self._participate(steps, wanted, self._tiles)
+            while code != loop.OVER:
+                if code == loop.BUSY:
+                    code = self._look_and_go_on(wanted)
+                else:
+                    break
+            team.is_whole = code == loop.OVER
+        finally:
+            if not team.is_whole:
+                team.abandon()
+        team.raise_failures()
+        return code
+
+    def _look_and_go_on(self, wanted: int) -> int:
+        """Go on with a step that is under way; between this and the last time signals were handled."""
+        start = time.perf_counter()
+        code = self._participate(0, wanted, self._tiles)
+        seconds = time.perf_counter() - start
+        if seconds > LOOK_SECONDS:
+            self._tiles = max(1, self._tiles // 2)
+        elif seconds < LOOK_SECONDS / 4:
+            self._tiles *= 2
+        return code
+
+    def run_at_pace(self, most: int) -> tuple[int, float]:
+        """Up to `most` steps, as many and on as many threads as is fastest at the moment: (steps, seconds)."""
+        n_threads, steps = self.pace.choose()
+        steps = min(steps, most, len(self.memory.losses))
+        if n_threads > 1:
+            self._load()
+            self.team.call_helpers(n_threads)  # what this takes is not part of the pace
+        before, start = int(self.memory.status[0]), time.perf_counter()
+        self.run(steps, n_threads)
+        seconds = time.perf_counter() - start
+        done = int(self.memory.status[0]) - before
+        if done:
+            self.pace.record(n_threads, done, seconds)
+        return done, seconds
+
+    def _load(self) -> None:
+        """Have the loop compiled before a helper needs it: helpers compile nothing."""
+        if self._own is None:
+            self._participate(0, 1, 0)
+
+    def _participate(self, steps: int, wanted: int, tiles: int) -> int:
+        """The caller's part."""
+        if self._own is None:
+            self._own = self._arguments(0)
+        return self._loop(0, steps, wanted, tiles, *self._own)
+
+    def _help(self, i: int) -> None:
+        self._loop(i, 0, 0, EVERY_TILE, *self._arguments(i))
+
+    def _arguments(self, i: int) -> tuple[Any, ...]:
+        """What is the same in all calls of thread i; what it writes to is made for it, and lies near it."""
+        workspace = tuple(aligned(self._data[0].dtype, self._shapes()))
+        team = self.team
+        return (
+            self._tol, team.sync, *self._data, self._cut, self.model, self._n_weights, workspace, team.cursors[i],
+            self.memory,
+        )  # fmt: skip
+
+
+@functools.lru_cache(maxsize=256)
+def cached_plan(N: int, model: Model, itemsize: int, few_inputs: bool | None = None) -> Plan:
+    return plan(N, model, itemsize, few_inputs)
+
+
+@functools.lru_cache(maxsize=64)
+def cached_blocks(n_leaves: int, most: int) -> tree.Blocks:
+    return tree.blocks(0, n_leaves, most)
