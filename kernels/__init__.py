@@ -1,18 +1,24 @@
 """Fused kernels: arrays in, sums out.
 
-Imports only math, numpy and numba, and knows nothing of estimators, threads, files or printing.
+Imports only the standard library's copy, functools, math and the like, numpy and numba (llvmlite in one file), and
+knows nothing of estimators, thread policy, files or printing. Arrows between its files point down this table:
 
 | file | what |
 | --- | --- |
-| reference.py | the case study in plain NumPy: what every kernel is held against |
-| simd.py | vectors of rows as values: loops traced into LLVM; exp and log |
-| tile.py | the unit of work: a tile of rows in cache, and the loops over it in register blocks |
+| loop.py | steps over data in memory, compiled whole: the three pieces, by threads that come and go |
+| sync.py | who takes which part of a step, and how threads wait for each other |
+| updates.py | what is done with the sum: a rule over the flat parameters |
+| tree.py | how sums of leaves are added: one fixed binary tree |
+| models.py | the two models: sizes, layout, work, and which kernels serve which shape |
+| linear.py, two_layer.py | their kernels over a tile of rows |
+| few_inputs.py | both models where inputs and classes are few: made for exactly so many |
 | softmax.py | softmax cross-entropy with its gradient, over a tile and on its own |
-| linear.py | the softmax linear classifier |
-| two_layer.py | the two-layer ReLU network: few inputs and general |
-| tree.py | adding chunk sums along one fixed binary tree; gradients and the step from them |
-| barrier.py | where the threads of one descent meet |
+| tile.py | the unit of work: a tile of rows in cache, and the loops over it in register blocks |
+| layout.py | between a flat vector of parameters and the padded rows of the kernels |
 | limits.py | what the hardware can do at best: multiply-adds in registers, reading memory |
+| vectors/ | vectors as values: Python that is traced into LLVM; exp and log; atomics |
+| plain.py | the rung below: both models as ordinary Numba loops that anyone can read |
+| reference.py | the case study in plain NumPy: what every kernel is held against |
 
 `spiralnn.fused` offers them under the names and signatures of reference.py.
 

@@ -24,7 +24,7 @@ def _multiply_add_chains(chains, factor, addend, steps):
 
 
 @njit(**ENTRY)
-def multiply_add_chains(thread, n_threads, sync, chains, factor, addend, steps):
+def multiply_add_chains(n_threads, sync, chains, factor, addend, steps):
     """x = x * factor + addend, `steps` times, for every x (1, lanes) of the tuple chains: as many vectors at once."""
     meet(sync, n_threads)
     _multiply_add_chains(chains, factor, addend, steps)
@@ -42,7 +42,7 @@ def _sum_memory(a, start, stop, sums):
 
 
 @njit(**ENTRY)
-def sum_memory(thread, n_threads, sync, a, start, stop, sums):
+def sum_memory(n_threads, sync, a, start, stop, sums):
     """Sums of a[0, start:stop] into sums (SUMS, lanes), one a lane; stop - start is a multiple of SUMS * lanes."""
     meet(sync, n_threads)
     _sum_memory(a, start, stop, sums)

@@ -3,6 +3,7 @@
 The one place that asks whether there is a hidden layer; everything above holds a `Model`, and calls its `Kernels`.
 """
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -173,18 +174,18 @@ def _linear_kernels(model: Model, few: bool) -> Kernels:
     def shapes(T: int, unit: int) -> Any:
         return linear.shapes(D, K, T, unit)
 
-    tile = few_inputs.linear(D, K - 1) if few else None
-    return Kernels(
-        f"linear_{D}_inputs_{K}_classes" if tile else "linear",
-        (lambda T, unit: tile.shapes(H, K, T, unit)) if tile else shapes,
-        tile.pack if tile else linear.pack,
-        tile.tile if tile else linear.tile,
-        linear.scores_rows,
-        shapes,
-        linear.predict_rows,
-        shapes,
-        linear.backward_rows,
-        shapes,
+    general = Kernels(
+        "linear", shapes, linear.pack, linear.tile,
+        linear.scores_rows, shapes, linear.predict_rows, shapes, linear.backward_rows, shapes,
+    )  # fmt: skip
+    if not few:
+        return general
+    made = few_inputs.linear(D, K - 1)
+    return general._replace(
+        name=f"linear_{D}_inputs_{K}_classes",
+        shapes=functools.partial(made.shapes, H, K),
+        pack=made.pack,
+        add_tile=made.tile,
     )
 
 
@@ -192,24 +193,24 @@ def _two_layer_kernels(model: Model, few: bool) -> Kernels:
     D, H, K = model
 
     def shapes(T: int, unit: int) -> Any:
-        return two_layer.general_shapes(D, H, K, T, unit)
+        return two_layer.shapes(D, H, K, T, unit)
 
     def forward_shapes(T: int, unit: int) -> Any:
-        return two_layer.general_shapes(D, H, K, T, unit, keep=False)
+        return two_layer.shapes(D, H, K, T, unit, keep=False)
 
-    def few_shapes(T: int, unit: int) -> Any:
-        return tile.shapes(H, K, T, unit)
-
-    tile = few_inputs.two_layer(D, K - 1) if few else None
-    return Kernels(
-        f"two_layer_{D}_inputs_{K}_classes" if tile else "two_layer",
-        few_shapes if tile else shapes,
-        tile.pack if tile else two_layer.general_pack,
-        tile.tile if tile else two_layer.general_tile,
-        two_layer.scores_rows,
-        forward_shapes,
-        tile.predict_rows if tile else two_layer.predict_rows,
-        few_shapes if tile else forward_shapes,
-        two_layer.backward_rows,
-        shapes,
+    general = Kernels(
+        "two_layer", shapes, two_layer.pack, two_layer.tile,
+        two_layer.scores_rows, forward_shapes, two_layer.predict_rows, forward_shapes, two_layer.backward_rows, shapes,
+    )  # fmt: skip
+    if not few:
+        return general
+    made = few_inputs.two_layer(D, K - 1)
+    of_shape = functools.partial(made.shapes, H, K)
+    return general._replace(
+        name=f"two_layer_{D}_inputs_{K}_classes",
+        shapes=of_shape,
+        pack=made.pack,
+        add_tile=made.tile,
+        predict_rows=made.predict_rows,
+        predict_shapes=of_shape,
     )

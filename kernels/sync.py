@@ -16,7 +16,6 @@ from .vectors import (
     futex_wake,
     if_,
     load_acquire,
-    loop,
     pause,
     store_release,
     traced,
@@ -92,7 +91,7 @@ def call_helpers(sync):
 def wait(sync, i, value, spins, sleepers, microseconds):
     """Until sync[i] is no longer value: so many turns of looking, then one sleep, counted in sync[sleepers]."""
     turns = var(value - value)
-    for _ in while_(lambda: load_acquire(sync, i) + turns.value // spins == value):
+    for _ in while_(lambda turns=turns: load_acquire(sync, i) + turns.value // spins == value):
         pause(sync)
         turns += 1
     for _ in if_(load_acquire(sync, i) == value):

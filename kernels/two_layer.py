@@ -125,7 +125,7 @@ def close_last_class(dV, K):
 # ---------------------------------------------------------------------------------------------- general
 
 
-def general_shapes(D, H, K, T, unit, keep=True):
+def shapes(D, H, K, T, unit, keep=True):
     """Shapes of what one thread needs: packed w, b, v, b2; the tile's x, s, targets, z. unit: elements of a cache line.
 
     keep: whether hidden values are kept, which take most of it; without, they need a place between chunks of inputs.
@@ -137,7 +137,7 @@ def general_shapes(D, H, K, T, unit, keep=True):
 
 
 @traced
-def general_pack(theta, now, D, H, K, workspace):
+def pack(theta, now, D, H, K, workspace):
     """Parameters theta[now] into the workspace, once a step: hidden weights in panels of PANEL units."""
     w, b, v, b2, x, s, targets, z = workspace
     for h in loop(0, H, PANEL):
@@ -149,7 +149,7 @@ def general_pack(theta, now, D, H, K, workspace):
 
 
 @traced
-def general_tile(X, y, row, rows, H, K, workspace, sums, chunk):
+def tile(X, y, row, rows, H, K, workspace, sums, chunk):
     """Loss and gradient sums of a tile, added to sums[chunk]. Twin: reference.two_layer_loss_gradients."""
     w, b, v, b2, x, s, targets, z = workspace
     dW, dV, db, db2, loss = gradient_parts(sums, chunk, X.shape[1], K, v)
@@ -262,7 +262,7 @@ def _hidden_gradient(z, ds, v, classes, db, rows, h):
 def _packed(W, b, W2, b2, memory, T, keep):
     """The arrays of a workspace in memory (1, n), zeros, with the parameters in their places."""
     (D, H), K = W.shape, W2.shape[1]
-    w, bias, v, bias2, x, s, targets, z = carve(memory, general_shapes(D, H, K, T, lanes(memory), keep))
+    w, bias, v, bias2, x, s, targets, z = carve(memory, shapes(D, H, K, T, lanes(memory), keep))
     reach = var(load_scalar(b, 0) * 0.0)
     for d in loop(0, D):
         for h in loop(0, H):
@@ -315,7 +315,7 @@ def _backward_alone(X, dscores, start, stop, tile_rows, W, b, W2, b2, memory, su
         _backward(X, row, rows, x, s, z, v, H, K, dW, dV, db)
 
 
-# memory (1, n): zeros, see `general_shapes` and `tile.scratch_size`
+# memory (1, n): zeros, see `shapes` and `tile.scratch_size`
 
 
 @njit(**ENTRY)

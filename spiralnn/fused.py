@@ -173,7 +173,9 @@ def _loss_gradients(
     return loss
 
 
-def any_scores(X: np.ndarray, params: Sequence[np.ndarray], scores: np.ndarray, *, n_threads: int | None = None) -> bool:
+def any_scores(
+    X: np.ndarray, params: Sequence[np.ndarray], scores: np.ndarray, *, n_threads: int | None = None
+) -> bool:
     """Scores (N, K) of either model. Returns whether they and all on the way to them is finite for sure."""
     _check_params(X, params)
     _check(X, "scores", scores, (len(X), params[-1].size))

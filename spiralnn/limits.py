@@ -13,11 +13,11 @@ import numpy as np
 from llvmlite import binding
 
 from .cache import attach
+from .engine.memory import aligned
+from .engine.threads import run_threads
 from .kernels import limits
 from .kernels.sync import SIZE
 from .kernels.vectors import VECTOR_BYTES
-from .engine.memory import aligned
-from .engine.threads import run_threads
 
 _multiply_add_chains = attach(limits.multiply_add_chains)
 _sum_memory = attach(limits.sum_memory)
@@ -114,14 +114,14 @@ def _best_rate(
     work: float,
     seconds: float,
 ) -> float:
-    """The most work a second in rounds of kernel(thread, n_threads, sync, *arguments[thread]), one thread for each."""
+    """The most work a second in rounds of kernel(n_threads, sync, *arguments[thread]), one thread for each."""
     n_threads = len(arguments)
     sync = np.zeros(SIZE, np.int64)
     starts, ends = np.empty(n_threads), np.empty(n_threads)
 
     def enter(thread: int) -> None:
         starts[thread] = time.perf_counter()
-        kernel(thread, n_threads, sync, *arguments[thread])
+        kernel(n_threads, sync, *arguments[thread])
         ends[thread] = time.perf_counter()
 
     best, rounds, deadline = 0.0, 0, time.perf_counter() + seconds

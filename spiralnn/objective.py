@@ -82,7 +82,15 @@ class Objective:
         self._lay_out(feature_matrix(X), y, H, K, reg, sample_weight, n_threads, CALLS)
 
     def _lay_out(
-        self, matrix: np.ndarray, y: Any, H: int, K: int | None, reg: Any, sample_weight: Any, n_threads: Any, calls: int
+        self,
+        matrix: np.ndarray,
+        y: Any,
+        H: int,
+        K: int | None,
+        reg: Any,
+        sample_weight: Any,
+        n_threads: Any,
+        calls: int,
     ) -> None:
         N, D = matrix.shape
         labels = label_view(y, N, K)

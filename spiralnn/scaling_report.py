@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from .limits import Limits
-from .scaling_plan import CLASSES, INPUTS, Case, Plan, Settings, data_bytes, size
 from .resources import available_threads
+from .scaling_plan import CLASSES, INPUTS, Case, Plan, Settings, data_bytes, size
 
 if TYPE_CHECKING:
     from .scaling import Row

@@ -13,7 +13,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 @pytest.fixture
 def all_threads(monkeypatch):
-    """However little there is to do, it is cut in two leaves at least and shared by all the threads that are asked for."""
+    """However little there is to do, it is cut in two leaves at least and shared by all threads that are asked for."""
     from all_threads import want_all_threads
 
     want_all_threads(monkeypatch.setattr)

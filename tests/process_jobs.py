@@ -3,9 +3,9 @@
 import hashlib
 
 import numpy as np
+from all_threads import count_threads, started, want_all_threads
 
 import spiralnn
-from all_threads import count_threads, started, want_all_threads
 
 want_all_threads()
 count_threads()

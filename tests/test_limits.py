@@ -51,8 +51,8 @@ def test_a_loop_that_did_not_run_is_found_out(name, monkeypatch):
 def test_a_loop_that_ran_one_turn_too_few_is_found_out(dtype, monkeypatch):
     whole = limits._multiply_add_chains
 
-    def kernel(thread, n_threads, sync, chains, factor, addend, steps):
-        whole(thread, n_threads, sync, chains, factor, addend, steps - 1)
+    def kernel(n_threads, sync, chains, factor, addend, steps):
+        whole(n_threads, sync, chains, factor, addend, steps - 1)
 
     monkeypatch.setattr(limits, "_multiply_add_chains", kernel)
     with pytest.raises(RuntimeError, match="wrong result"):
@@ -63,8 +63,8 @@ def test_a_loop_that_ran_one_turn_too_few_is_found_out(dtype, monkeypatch):
 def test_memory_that_was_not_read_is_found_out(dtype, monkeypatch):
     whole = limits._sum_memory
 
-    def kernel(thread, n_threads, sync, a, start, stop, sums):
-        whole(thread, n_threads, sync, a, start, (start + stop) // 2, sums)
+    def kernel(n_threads, sync, a, start, stop, sums):
+        whole(n_threads, sync, a, start, (start + stop) // 2, sums)
 
     monkeypatch.setattr(limits, "_sum_memory", kernel)
     with pytest.raises(RuntimeError, match="wrong result"):

@@ -32,7 +32,7 @@ class Evaluation:
         self.n_threads = self._passes.n_threads
 
     def __call__(self, theta: np.ndarray, gradient: np.ndarray) -> float:
-        """The loss at theta (size,), float64 as its gradient is, which is overwritten. NaN where theta is not finite."""
+        """The loss at theta (size,) float64, NaN where it is not finite; the gradient, an array like it, is written."""
         memory = self._memory
         _spread(theta, self._places, memory.theta, 0, self._like)
         memory.status[0] = memory.status[1] = 0

@@ -15,7 +15,7 @@ import numpy as np
 from numba.core.compiler_lock import global_compiler_lock
 
 from ..kernels import sync as words
-from ..kernels.sync import BITS, CLOSED, HELPERS, LEAVE, SIZE, STOP, TICKETS
+from ..kernels.sync import CLOSED, HELPERS, LEAVE, SIZE, STOP, TICKETS
 
 JOIN_SECONDS = 0.1  # a fork waits so long for a helper: longer than it stays, shorter than a step may take
 
