@@ -12,7 +12,8 @@ import numpy as np
 import peers
 
 import spiralnn
-from spiralnn import descent, fused, resources
+from spiralnn import fused, resources
+from spiralnn.engine import descent
 from spiralnn.kernels import plain, reference
 
 

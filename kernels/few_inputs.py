@@ -73,9 +73,9 @@ def linear(D, C):
         _pack_linear(D, C, theta, now, workspace)
 
     @traced
-    def tile(X, y, row, rows, H, K, workspace, sums, chunk):
-        """Loss and gradient sums of a tile, added to sums[chunk]. Twin: reference.linear_loss_gradients."""
-        _linear_tile(D, C, X, y, row, rows, workspace, sums, chunk)
+    def tile(X, y, row, rows, H, K, workspace, sums, leaf):
+        """Loss and gradient sums of a tile, added to sums[leaf]. Twin: reference.linear_loss_gradients."""
+        _linear_tile(D, C, X, y, row, rows, workspace, sums, leaf)
 
     return Linear(functools.partial(_linear_shapes, D), pack, tile)
 
@@ -95,9 +95,9 @@ def _pack_linear(D, C, theta, now, workspace):
             store_scalar(w, d, k, load_scalar(theta, now, d * Kp + k) - origin)
 
 
-def _linear_tile(D, C, X, y, row, rows, workspace, sums, chunk):
+def _linear_tile(D, C, X, y, row, rows, workspace, sums, leaf):
     w, x, targets = workspace
-    dW, db, loss = linear_model.gradient_parts(sums, chunk, D, w)
+    dW, db, loss = linear_model.gradient_parts(sums, leaf, D, w)
     weighted = load_targets(y, row, rows, targets, loss)
     load_few_inputs(X, row, rows, x, D)
     *weights, bias = [[broadcast(w, d, k) for k in range(C)] for d in range(D + 1)]
@@ -144,9 +144,9 @@ def two_layer(D, C):
         _pack_two_layer(D, theta, now, K, workspace)
 
     @traced
-    def tile(X, y, row, rows, H, K, workspace, sums, chunk):
-        """Loss and gradient sums of a tile, added to sums[chunk]. Twin: reference.two_layer_loss_gradients."""
-        _two_layer_tile(D, C, X, y, row, rows, H, K, workspace, sums, chunk)
+    def tile(X, y, row, rows, H, K, workspace, sums, leaf):
+        """Loss and gradient sums of a tile, added to sums[leaf]. Twin: reference.two_layer_loss_gradients."""
+        _two_layer_tile(D, C, X, y, row, rows, H, K, workspace, sums, leaf)
 
     @traced
     def predict(X, start, stop, tile_rows, W, b, W2, b2, memory, best) -> float:
@@ -185,9 +185,9 @@ def _put_reach(D, w, b):
     two_layer_model.put_reach(b, (b, 0, 0, Hp), *((w, d, 0, Hp) for d in range(D)))
 
 
-def _two_layer_tile(D, C, X, y, row, rows, H, K, workspace, sums, chunk):
+def _two_layer_tile(D, C, X, y, row, rows, H, K, workspace, sums, leaf):
     w, b, v, b2, x, s, targets, m, spread = workspace
-    dW, dV, db, db2, loss = two_layer_model.gradient_parts(sums, chunk, D, K, v)
+    dW, dV, db, db2, loss = two_layer_model.gradient_parts(sums, leaf, D, K, v)
     weighted = load_targets(y, row, rows, targets, loss)
     load_few_inputs(X, row, rows, x, D)
     watch = var(broadcast(b, 1, 0) * 0.0)

@@ -67,11 +67,11 @@ def shapes(D, K, T, unit):
     return (Ks, padded(D, unit)), (1, padded(K, 16)), (minimum(padded(D, 2), MANY_INPUTS), T), (Ks, T), (2, T)
 
 
-def gradient_parts(sums, chunk, D, bias):
-    """dW, db and the loss of a chunk's sums, laid out as theta, with the loss behind them."""
+def gradient_parts(sums, leaf, D, bias):
+    """dW, db and the loss of a leaf's sums, laid out as theta, with the loss behind them."""
     Kp = bias.shape[1]
     places = (0, D, Kp), (D * Kp, 1, Kp), (sums.shape[1] - 16, 1, 2)
-    return [view(sums, chunk, first, rows, length) for first, rows, length in places]
+    return [view(sums, leaf, first, rows, length) for first, rows, length in places]
 
 
 def _pack(D, K, weight, constant, w, bias):
@@ -105,10 +105,10 @@ def pack(theta, now, D, H, K, workspace):
 
 
 @traced
-def tile(X, y, row, rows, H, K, workspace, sums, chunk):
-    """Loss and gradient sums of a tile, added to sums[chunk]. Twin: reference.linear_loss_gradients."""
+def tile(X, y, row, rows, H, K, workspace, sums, leaf):
+    """Loss and gradient sums of a tile, added to sums[leaf]. Twin: reference.linear_loss_gradients."""
     w, bias, x, s, targets = workspace
-    dW, db, loss = gradient_parts(sums, chunk, X.shape[1], bias)
+    dW, db, loss = gradient_parts(sums, leaf, X.shape[1], bias)
     weighted = load_targets(y, row, rows, targets, loss)
     _forward(X, row, rows, w, bias, x, s)
     add_to(loss, 0, 0, softmax_cross_entropy_tile(s, K, targets, weighted, rows))
@@ -227,10 +227,10 @@ def _predict(X, start, stop, tile_rows, W, b, memory, best) -> float:
 
 
 @traced
-def _backward(X, dscores, start, stop, tile_rows, memory, sums, chunk):
+def _backward(X, dscores, start, stop, tile_rows, memory, sums, leaf):
     D, K = X.shape[1], dscores.shape[1]
     w, bias, x, s, targets = carve(memory, shapes(D, K, tile_rows, lanes(memory)))
-    dW, db, loss = gradient_parts(sums, chunk, D, bias)
+    dW, db, loss = gradient_parts(sums, leaf, D, bias)
     for row in loop(start, stop, tile_rows):
         rows = minimum(tile_rows, stop - row)
         load_gradients(dscores, row, rows, s)
@@ -256,6 +256,6 @@ def predict_rows(X, start, stop, tile_rows, W, b, memory, best):
 
 
 @njit(**ENTRY)
-def backward_rows(X, dscores, start, stop, tile_rows, memory, sums, chunk):
-    """Gradient sums of rows [start, stop), added to sums[chunk]. Twin: reference.linear_backward."""
-    _backward(X, dscores, start, stop, tile_rows, memory, sums, chunk)
+def backward_rows(X, dscores, start, stop, tile_rows, memory, sums, leaf):
+    """Gradient sums of rows [start, stop), added to sums[leaf]. Twin: reference.linear_backward."""
+    _backward(X, dscores, start, stop, tile_rows, memory, sums, leaf)

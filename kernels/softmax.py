@@ -120,19 +120,19 @@ def shapes(K, T, unit):
 
 
 @traced
-def _rows(scores, y, start, stop, tile_rows, memory, losses, chunk, dscores, factor):
+def _rows(scores, y, start, stop, tile_rows, memory, losses, leaf, dscores, factor):
     K = scores.shape[1]
     s, targets = carve(memory, shapes(K, tile_rows, lanes(memory)))
     for row in loop(start, stop, tile_rows):
         rows = minimum(tile_rows, stop - row)
         load_inputs(scores, row, rows, 0, K, s)
         weighted = load_targets(y, row, rows, targets)
-        add_to(losses, chunk, 0, softmax_cross_entropy_tile(s, K, targets, weighted, rows))
+        add_to(losses, leaf, 0, softmax_cross_entropy_tile(s, K, targets, weighted, rows))
         put_rows(s, row, rows, dscores, factor)
 
 
 @njit(**ENTRY)
-def softmax_cross_entropy_rows(scores, y, start, stop, tile_rows, memory, losses, chunk, dscores, share):
-    """Loss sum of rows [start, stop), added to losses[chunk, 0]; share times their gradient into dscores (N, K)."""
+def softmax_cross_entropy_rows(scores, y, start, stop, tile_rows, memory, losses, leaf, dscores, share):
+    """Loss sum of rows [start, stop), added to losses[leaf, 0]; share times their gradient into dscores (N, K)."""
     factor = scores.dtype.type(share)
-    _rows(scores, y, start, stop, tile_rows, memory, losses, chunk, dscores, factor)
+    _rows(scores, y, start, stop, tile_rows, memory, losses, leaf, dscores, factor)

@@ -72,11 +72,11 @@ def layout(D, H, K):
     )
 
 
-def gradient_parts(sums, chunk, D, K, v):
-    """dW, dW2 transposed, db, db2 and the loss of a chunk's sums, laid out as theta, with the loss behind them."""
+def gradient_parts(sums, leaf, D, K, v):
+    """dW, dW2 transposed, db, db2 and the loss of a leaf's sums, laid out as theta, with the loss behind them."""
     Hp = v.shape[1]
     places = (0, D, Hp), (D * Hp, K, Hp), ((D + K) * Hp, 1, Hp), ((D + K + 1) * Hp, 1, K), (sums.shape[1] - 16, 1, 2)
-    return [view(sums, chunk, first, rows, columns) for first, rows, columns in places]
+    return [view(sums, leaf, first, rows, columns) for first, rows, columns in places]
 
 
 def pack_output(theta, now, D, K, v, b, b2):
@@ -149,10 +149,10 @@ def pack(theta, now, D, H, K, workspace):
 
 
 @traced
-def tile(X, y, row, rows, H, K, workspace, sums, chunk):
-    """Loss and gradient sums of a tile, added to sums[chunk]. Twin: reference.two_layer_loss_gradients."""
+def tile(X, y, row, rows, H, K, workspace, sums, leaf):
+    """Loss and gradient sums of a tile, added to sums[leaf]. Twin: reference.two_layer_loss_gradients."""
     w, b, v, b2, x, s, targets, z = workspace
-    dW, dV, db, db2, loss = gradient_parts(sums, chunk, X.shape[1], K, v)
+    dW, dV, db, db2, loss = gradient_parts(sums, leaf, X.shape[1], K, v)
     weighted = load_targets(y, row, rows, targets, loss)
     for t in loop(0, rows, lanes(s)):
         store(s, K - 1, t, zeros(s))
@@ -303,10 +303,10 @@ def _predict(X, start, stop, tile_rows, W, b, W2, b2, memory, best) -> float:
 
 
 @traced
-def _backward_alone(X, dscores, start, stop, tile_rows, W, b, W2, b2, memory, sums, chunk):
+def _backward_alone(X, dscores, start, stop, tile_rows, W, b, W2, b2, memory, sums, leaf):
     w, bias, v, bias2, x, s, z = _packed(W, b, W2, b2, memory, tile_rows, keep=True)
     (D, H), K = W.shape, W2.shape[1]
-    dW, dV, db, db2, loss = gradient_parts(sums, chunk, D, K, v)
+    dW, dV, db, db2, loss = gradient_parts(sums, leaf, D, K, v)
     for row in loop(start, stop, tile_rows):
         rows = minimum(tile_rows, stop - row)
         _forward(X, row, rows, w, bias, v, bias2, H, 0, x, s, z)
@@ -331,6 +331,6 @@ def predict_rows(X, start, stop, tile_rows, W, b, W2, b2, memory, best):
 
 
 @njit(**ENTRY)
-def backward_rows(X, dscores, start, stop, tile_rows, W, b, W2, b2, memory, sums, chunk):
-    """Gradient sums of rows [start, stop), added to sums[chunk]. Twin: reference.two_layer_backward."""
-    _backward_alone(X, dscores, start, stop, tile_rows, W, b, W2, b2, memory, sums, chunk)
+def backward_rows(X, dscores, start, stop, tile_rows, W, b, W2, b2, memory, sums, leaf):
+    """Gradient sums of rows [start, stop), added to sums[leaf]. Twin: reference.two_layer_backward."""
+    _backward_alone(X, dscores, start, stop, tile_rows, W, b, W2, b2, memory, sums, leaf)
