@@ -2,7 +2,9 @@
 
 These are the reference's lines for a block of rows at a time, so that nothing of size N x H or N x K is ever in memory.
 The innermost loops are such that LLVM makes vectors of them by itself, and nothing else is asked of it. What the vector
-kernels add: sums that stay in registers, multiply-adds, an exp of vectors, threads; MEASURED.
+kernels add: sums that stay in registers, multiply-adds, an exp of vectors, threads. On one core with AVX2 a step of the
+network takes 2.5 to 3 times as long here as there at (300, 2, 100, 3), and about as long at (1797, 64, 100, 10); one of
+the linear model 9 times as long at (300, 2, 3). The first call compiles in 4 seconds instead of 3.
 
 Names and signatures are those of reference.py. A block has R rows; an array whose name ends in _T is transposed. Shapes
 and labels are trusted.
