@@ -47,9 +47,12 @@ def _digest_sources() -> str | None:
     """Digest of all sources that end up in compiled kernels, as they are now; None if they cannot be read."""
     digest = hashlib.sha256()
     try:
-        for file in sorted(_KERNELS.rglob("*.py")):
+        files = sorted(_KERNELS.rglob("*.py"))
+        for file in files:
             digest.update(str(file.relative_to(_KERNELS)).encode() + b"\0" + file.read_bytes() + b"\0")
     except OSError:
+        return None
+    if not files:  # an install of compiled modules alone
         return None
     return digest.hexdigest()
 

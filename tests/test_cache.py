@@ -416,7 +416,7 @@ def test_a_changed_helper_in_another_file_is_compiled_also_after_an_upgrade_unde
     # the process has imported the old version when the new one comes, and compiles afterwards
     upgrade = f"""
 for file, old, new in (
-    ("kernels/tree.py", "value - slope * step_size", "value - slope * (step_size + step_size)"),
+    ("kernels/updates.py", "fma(settings(STEP_SIZE), ", "fma(settings(STEP_SIZE) + settings(STEP_SIZE), "),
     ("spiralnn/__init__.py", '__version__ = "', '__version__ = "1'),
 ):
     path = Path({str(tree)!r}) / file
