@@ -71,10 +71,6 @@ class Model(NamedTuple):
         return cls(params[0].shape[0], params[0].shape[1] if len(params) == 4 else 0, params[-1].size)
 
     @property
-    def _module(self) -> Any:
-        return two_layer if self.H else linear
-
-    @property
     def shapes(self) -> tuple[tuple[int, ...], ...]:
         """Shapes of the parameters, in the order W, b, W2, b2."""
         D, H, K = self
@@ -91,7 +87,7 @@ class Model(NamedTuple):
 
     def layout(self) -> tuple[Part, ...]:
         """The parts of the padded vector, in the order in which they lie there: weights, then biases."""
-        return tuple(Part(*part) for part in self._module.layout(*self))
+        return _layout(self)
 
     @property
     def n_weights(self) -> int:
@@ -159,13 +155,25 @@ class Model(NamedTuple):
 
     def kernels(self) -> Kernels:
         """The kernels for this shape. The one place where this is decided."""
-        few = self.has_few_inputs()
-        return (_two_layer_kernels if self.H else _linear_kernels)(self, few)
+        return _kernels(self)
 
     @property
     def reference(self) -> Any:
         """The same model in NumPy: loss_gradients, scores."""
         return reference.TWO_LAYER if self.H else reference.LINEAR
+
+
+# Asked for at every call on a few rows, of a few models.
+
+
+@functools.lru_cache(maxsize=64)
+def _layout(model: Model) -> tuple[Part, ...]:
+    return tuple(Part(*part) for part in (two_layer if model.H else linear).layout(*model))
+
+
+@functools.lru_cache(maxsize=64)
+def _kernels(model: Model) -> Kernels:
+    return (_two_layer_kernels if model.H else _linear_kernels)(model, model.has_few_inputs())
 
 
 def _linear_kernels(model: Model, few: bool) -> Kernels:
