@@ -25,6 +25,7 @@ from .vectors import (
     ENTRY,
     add_to,
     broadcast,
+    choose,
     fma,
     lanes,
     load,
@@ -223,7 +224,7 @@ def _hidden(D, w, b, x, h, n):
 
 def _scores(D, C, x, w, b, v, b2, H, s, rows):
     """s (C, T) = v max(0, w x + b) + b2, the hidden values in registers only."""
-    n = 4 if D + C <= 4 else 2  # units at a time, for their weights. 2 at (2, 2): 6 to 12 % slower
+    n = choose(4 if D + C <= 4 else 2, 2)  # units at a time, for their weights. 2 at (2, 2): 6 to 12 % slower
     for t in loop(0, rows, lanes(x)):
         for k in range(C):
             store(s, k, t, broadcast(b2, 0, k))
@@ -267,7 +268,8 @@ def _backward(D, C, x, w, b, v, m, H, spread, dW, dV, db, rows):
     multiply-adds, and additions have ports of their own on Zen (1.9 against 2.6 ns for 8 float64 rows, D = 2).
     """
     L, S = lanes(x), (D + 1) * C
-    units = 4 if S <= 4 else 2  # at a time, so that their sums stay in registers. 4 at S = 6: 8 % slower
+    # at a time, so that their sums stay in registers. With 32 of 64 bytes 4 at S = 6 are 8 % slower
+    units = choose(4 if S <= 4 else 2, 2 if S <= 2 else 1)
     for group in loop(0, H, L):
         for i in loop(0, minimum(L, H - group), units):
             sums = _active_sums(_hidden(D, w, b, x, group + i, units), m, S, units, rows)

@@ -11,6 +11,7 @@ from .vectors import (
     add_to,
     as_float,
     broadcast_int,
+    choose,
     first_aligned,
     fma,
     gather,
@@ -178,16 +179,19 @@ def load_few_inputs(X, start, rows, x, D):
 def add_products(x, z, rows, first, inputs, h, dW, n_x, n_z, activation=lambda z: z):
     """dW[first + d, h + j] += sum over rows of x[d] activation(z[h + j]), all d, n_z of j; n_x by n_z at a time.
 
-    16 sums and the operands fit the 32 registers. dW is float64.
+    16 sums and the operands fit 32 registers of 64 bytes; where registers are fewer or shorter, 2 of j are done at a
+    time. dW is float64.
     """
+    at_a_time = choose(n_z, 2)
     for d in loop(0, inputs, n_x):
         sums = [[var(zeros(x)) for _ in range(n_z)] for _ in range(n_x)]
-        for t in loop(0, rows, lanes(x)):
-            factors = [activation(load(z, h + j, t)) for j in range(n_z)]
-            for i in range(n_x):
-                value = load(x, d + i, t)
-                for j in range(n_z):
-                    sums[i][j].set(fma(value, factors[j], sums[i][j]))
+        for some in (range(j, j + at_a_time) for j in range(0, n_z, at_a_time)):
+            for t in loop(0, rows, lanes(x)):
+                factors = {j: activation(load(z, h + j, t)) for j in some}
+                for i in range(n_x):
+                    value = load(x, d + i, t)
+                    for j in some:
+                        sums[i][j].set(fma(value, factors[j], sums[i][j]))
         for i in range(n_x):
             for _ in if_(inputs > d + i):
                 add_to(dW, first + d + i, h, reduce_add_each(sums[i]))

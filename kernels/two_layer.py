@@ -39,6 +39,7 @@ from .vectors import (
     ENTRY,
     add_to,
     broadcast,
+    choose,
     fma,
     if_,
     lanes,
@@ -165,6 +166,12 @@ def tile(X, y, row, rows, H, K, workspace, sums, leaf):
     close_last_class(dV, K)
 
 
+def blocks():
+    """The units of a panel, in as many blocks as it takes for their sums to stay in registers."""
+    n = choose(PANEL, PANEL // 2)
+    return [range(i, i + n) for i in range(0, PANEL, n)]
+
+
 def _forward(X, row, rows, w, b, v, b2, H, classes, x, s, z, keep=True, watch=None):
     """s (classes, T) = v max(0, z) + b2 with z (H, T) = w x + b, which is left behind if it is to be kept.
 
@@ -184,7 +191,7 @@ def _forward(X, row, rows, w, b, v, b2, H, classes, x, s, z, keep=True, watch=No
             next_row.set(row + rows)
             next_input.set(D - D)
         share = (2 * L * PANEL + H - 1) // H  # rows asked for in a turn of the loop over h
-        for t, n in vector_runs(rows, L, 2):  # two vectors of rows share a weight while it is in a register
+        for t, n in vector_runs(rows, L, choose(2, 1)):  # two vectors of rows share a weight while it is in a register
             at = [t + j * L for j in range(n)]
             for h in loop(0, H, PANEL):
                 panel = h // PANEL * D + first
@@ -194,12 +201,13 @@ def _forward(X, row, rows, w, b, v, b2, H, classes, x, s, z, keep=True, watch=No
                     for i in range(PANEL):
                         for j in range(n):
                             sums[i][j].set(load(z, h + i, at[j]))
-                for d in loop(0, inputs):
-                    values = [load(x, d, t) for t in at]
-                    for i in range(PANEL):
-                        weight = broadcast(w, panel + d, i)
-                        for j in range(n):
-                            sums[i][j].set(fma(weight, values[j], sums[i][j]))
+                for some in blocks():
+                    for d in loop(0, inputs):
+                        values = [load(x, d, t) for t in at]
+                        for i in some:
+                            weight = broadcast(w, panel + d, i)
+                            for j in range(n):
+                                sums[i][j].set(fma(weight, values[j], sums[i][j]))
                 for _ in if_(first + inputs < D + (1 if keep else 0)):
                     for i in range(PANEL):
                         for j in range(n):
@@ -245,10 +253,11 @@ def _hidden_gradient(z, ds, v, classes, db, rows, h):
     totals = [var(zeros(z)) for _ in range(PANEL)]
     for t in loop(0, rows, L):
         sums = [var(zeros(z)) for _ in range(PANEL)]
-        for k in loop(0, classes):
-            value = load(ds, k, t)
-            for i in range(PANEL):
-                sums[i].set(fma(broadcast(v, k, h + i), value, sums[i]))
+        for some in blocks():
+            for k in loop(0, classes):
+                value = load(ds, k, t)
+                for i in some:
+                    sums[i].set(fma(broadcast(v, k, h + i), value, sums[i]))
         for i in range(PANEL):
             gradient = select(load(z, h + i, t) > 0.0, sums[i].value, 0.0)
             store(z, h + i, t, gradient)

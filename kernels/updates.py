@@ -46,7 +46,7 @@ def apply(update):
         P = theta.shape[1]
         for t in loop(first, last, lanes(theta)):
             value = load(theta, now, t)
-            gradient = fma(load(total, 0, t), share, value * reg)
+            gradient = fma(value, reg, load(total, 0, t) * share)
             before = [load(state, now, r * P + t) for r in range(update.state_rows)]
             value, after = update.rule(value, gradient, before, settings, like)
             store(theta, then, t, value)

@@ -19,7 +19,7 @@ vector's length: one source, so the twin cannot differ. With NUMBA_BOUNDSCHECK=1
 | file | what |
 | --- | --- |
 | entry.py | traced, ENTRY: from Python bodies to functions that jitted code calls |
-| values.py | vectors, floats, integers and variables with their operators; lanes, var, fma, minimum |
+| values.py | vectors, floats, integers and variables with their operators; lanes, var, fma, minimum; choose: blocks |
 | control.py | loop, if_, while_, vector_runs |
 | memory.py | load, store, add_to; load_scalar, broadcast, gather, load_deinterleaved, ...; view, prefetch |
 | lanes.py | zeros, full, iota, broadcast_int, as_float; select, relu, maximum; transpose, reduce_add, reduce_add_each |
@@ -72,7 +72,7 @@ from .memory import (
     stride,
     view,
 )
-from .values import VECTOR_BYTES, fma, lanes, minimum, var
+from .values import VECTOR_BYTES, choose, fma, lanes, minimum, var
 
 __all__ = [
     "ENTRY",
@@ -81,6 +81,7 @@ __all__ = [
     "as_float",
     "broadcast",
     "broadcast_int",
+    "choose",
     "compare_exchange",
     "exp_of_negative",
     "fetch_add",

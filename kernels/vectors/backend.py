@@ -3,12 +3,14 @@
 Neither promises much about what is used here. Tried with Numba 0.61 to 0.68 and llvmlite 0.44 to 0.50.
 """
 
+import functools
 import platform
 
 import llvmlite
 from llvmlite import ir
 from numba import config, types
 from numba.core import cgutils, utils
+from numba.core.registry import cpu_target
 from numba.extending import intrinsic
 
 I1, I8, I32, I64 = (ir.IntType(bits) for bits in (1, 8, 32, 64))
@@ -138,6 +140,29 @@ def load(builder, pointer, kind, align=None):
 
 def store(builder, value, pointer, align=None):
     builder.store(value, _pointing_to(builder, pointer, value.type), align=align or bytes_of(value.type))
+
+
+@functools.cache
+def register_bytes():
+    """Bytes of all vector registers of the processor that Numba compiles for, together.
+
+    Asked of the compiler, which was told by NUMBA_CPU_NAME and NUMBA_CPU_FEATURES, or looked at this machine: by the
+    registers that it takes to add vectors of 64 bytes.
+    """
+    library = cpu_target.target_context.codegen().create_library("registers")
+    module = library.create_ir_module("registers")
+    function = ir.Function(module, ir.FunctionType(ir.VoidType(), [_POINTER]), "add")
+    builder = ir.IRBuilder(function.append_basic_block())
+    vector = load(builder, function.args[0], ir.VectorType(F64, 8))
+    store(builder, builder.fadd(vector, vector), function.args[0])
+    builder.ret_void()
+    library.add_ir_module(module)
+    library.finalize()
+    assembly = library.get_asm_str()
+    for name, n_bytes in (("zmm", 32 * 64), ("ymm", 16 * 32), ("xmm", 16 * 16)):
+        if name in assembly:
+            return n_bytes
+    return 32 * 16  # of 64-bit ARM, and others
 
 
 def load_wide_bytes(builder, pointer, spacing, count):

@@ -212,6 +212,16 @@ def lanes(a):
     return VECTOR_BYTES // a.itemsize
 
 
+def choose(many, few):
+    """Of two ways to cut work into register blocks: `many` where 32 vectors fit the registers at once (AVX-512), `few` where 8 do.
+
+    It decides how often a number is read again, never the order of a sum.
+    """
+    if backend.jit_disabled():
+        return many
+    return many if backend.register_bytes() >= 32 * VECTOR_BYTES else few
+
+
 def var(value):
     """A value that a loop changes."""
     return Variable(plain(value))
