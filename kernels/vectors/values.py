@@ -213,7 +213,7 @@ def lanes(a):
 
 
 def choose(many, few):
-    """Of two ways to cut work into register blocks: `many` where 32 vectors fit the registers at once (AVX-512), `few` where 8 do.
+    """Of two ways to cut work into register blocks: `many` where 32 vectors fit the registers (AVX-512), else `few`.
 
     It decides how often a number is read again, never the order of a sum.
     """
