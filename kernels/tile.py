@@ -40,6 +40,9 @@ from .vectors import (
 )
 
 INPUTS = 128  # inputs held at a time: 128 x 384 float64 are 384 KiB, under half of a 1 MiB second-level cache
+# Rows of so few inputs are picked apart by as many loads and a shuffle or three each, instead of a transposed square of
+# which most is thrown away: a step of (10 000, 4, 32, 4) float32 takes 278 us instead of 293 (AVX2).
+FEW_COLUMNS = 4
 PANEL = 8  # hidden units whose sums stay in registers: enough to hide the latency of a multiply-add
 
 
@@ -136,6 +139,15 @@ def load_inputs(X, start, rows, first, inputs, x, watch=None, reach=1.0):
     Padding rows hold what follows in X, or repeat the last row. watch: a vector that becomes NaN if an input times
     `reach` is not finite.
     """
+    D = X.shape[1]
+    for columns in range(1, FEW_COLUMNS + 1):
+        for _ in if_(columns == D):
+            load_few_inputs(X, start, rows, x, columns, watch, reach)
+    for _ in if_(D > FEW_COLUMNS):
+        _load_many_inputs(X, start, rows, first, inputs, x, watch, reach)
+
+
+def _load_many_inputs(X, start, rows, first, inputs, x, watch, reach):
     L = lanes(x)
     N, D = X.shape
     groups = (inputs + (L - 1)) // L * L
@@ -164,16 +176,22 @@ def prefetch_rows(X, row, rows, first, inputs):
             prefetch(X, row + i, first + d)
 
 
-def load_few_inputs(X, start, rows, x, D):
+def load_few_inputs(X, start, rows, x, D, watch=None, reach=1.0):
     """load_inputs for X (N, D) with D known while tracing."""
     L = lanes(x)
     whole = rows // L * L
+
+    def keep(d, t, value):
+        store(x, d, t, value)
+        if watch is not None:
+            watch.set(fma(value * reach, 0.0, watch))
+
     for t in loop(0, whole, L):
         for d, value in enumerate(load_deinterleaved(X, start + t, D)):
-            store(x, d, t, value)
+            keep(d, t, value)
     for t in loop(whole, rows, L):
         for d in range(D):
-            store(x, d, t, gather(X, start + t, x, d, last=start + rows - 1))
+            keep(d, t, gather(X, start + t, x, d, last=start + rows - 1))
 
 
 def add_products(x, z, rows, first, inputs, h, dW, n_x, n_z, activation=lambda z: z):

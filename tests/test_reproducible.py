@@ -94,3 +94,41 @@ def test_one_digest_from_threads_layers_processes_and_repetitions(repetitions):
             digests.setdefault(number, set()).add(digest)
     assert {number: len(found) for number, found in digests.items()} == {str(i): 1 for i in range(PROBLEMS)}
     assert len(set.union(*digests.values())) == PROBLEMS
+
+
+# A few fits of each kind of kernel, and the sum of all digests; the argument: how many bytes of registers there are.
+BLOCKS = """
+import hashlib
+import sys
+import numpy as np
+from spiralnn import SoftmaxClassifier, TwoLayerNet
+from spiralnn.kernels.vectors import backend
+
+if sys.argv[1] != "as there are":
+    backend.register_bytes = lambda: int(sys.argv[1])
+digest = hashlib.sha256()
+for D, H, K in ((2, 0, 3), (5, 0, 4), (40, 0, 5), (2, 11, 3), (2, 9, 2), (3, 17, 5), (37, 21, 4)):
+    random = np.random.default_rng([D, H, K])
+    X, y = random.standard_normal((777, D)), random.integers(0, K, 777)
+    for dtype in (np.float64, np.float32):
+        options = {"max_iter": 5, "random_state": 0}
+        model = TwoLayerNet(hidden_size=H, **options) if H else SoftmaxClassifier(**options)
+        X = X.astype(dtype)
+        model.fit(X, y)
+        for array in (*model.coefs_, *model.intercepts_, np.array(model.loss_curve_), model.predict_proba(X)):
+            digest.update(array.tobytes())
+print(digest.hexdigest())
+"""
+
+
+def test_register_blocks_of_any_size_give_the_same_bits(tmp_path):
+    paths = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+
+    def start(registers):
+        environment = {**os.environ, "PYTHONPATH": paths, "NUMBA_CACHE_DIR": str(tmp_path / registers)}
+        command = [sys.executable, "-c", BLOCKS, registers]
+        return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
+
+    running = [start(registers) for registers in (str(32 * 64), str(16 * 32), "as there are")]
+    digests = [process.communicate()[0] for process in running]
+    assert len(set(digests)) == 1 and len(digests[0].strip()) == 64

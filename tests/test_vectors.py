@@ -22,7 +22,6 @@ from spiralnn.kernels.vectors import (
     backend,
     broadcast,
     broadcast_int,
-    compare_exchange,
     exp_of_negative,
     fetch_add,
     fma,
@@ -61,7 +60,6 @@ from spiralnn.kernels.vectors import (
     vector_runs,
     view,
     while_,
-    yield_cpu,
     zeros,
 )
 
@@ -600,10 +598,6 @@ def fetch_add_of(a, i, n) -> int:
     return fetch_add(a, i, n)
 
 
-def compare_exchange_of(a, i, expected, new) -> int:
-    return compare_exchange(a, i, expected, new)
-
-
 def load_acquire_of(a, i) -> int:
     return load_acquire(a, i)
 
@@ -620,7 +614,7 @@ def futex_wake_of(a, i):
     futex_wake(a, i)
 
 
-FETCH_ADD, COMPARE_EXCHANGE = jitted(fetch_add_of), jitted(compare_exchange_of)
+FETCH_ADD = jitted(fetch_add_of)
 LOAD_ACQUIRE, STORE_RELEASE = jitted(load_acquire_of), jitted(store_release_of)
 FUTEX_WAIT, FUTEX_WAKE = jitted(futex_wait_of), jitted(futex_wake_of)
 
@@ -638,11 +632,9 @@ def together(*calls):
 def test_atomic_operations():
     a = np.array([5, -1, 7])
     assert FETCH_ADD(a, 1, 3) == -1 and FETCH_ADD(a, 1, -4) == 2
-    assert COMPARE_EXCHANGE(a, 2, 6, 100) == 7 and a[2] == 7
-    assert COMPARE_EXCHANGE(a, 2, 7, 100) == 7 and a[2] == 100
     STORE_RELEASE(a, 0, -(1 << 60))
     assert LOAD_ACQUIRE(a, 0) == -(1 << 60)
-    np.testing.assert_array_equal(a, [-(1 << 60), -2, 100])
+    np.testing.assert_array_equal(a, [-(1 << 60), -2, 7])
 
 
 def test_atomics_of_every_second_word():
@@ -662,21 +654,6 @@ def test_two_threads_add_up():
     assert a[3] == 2 * times and a.sum() == 2 * times
 
 
-def test_two_threads_add_up_by_compare_exchange():
-    def body(a, times):
-        for _ in loop(0, times):
-            seen = var(load_acquire(a, 0))
-            before = var(compare_exchange(a, 0, seen.value, seen.value + 1))
-            for _ in while_(lambda before=before, seen=seen: before.value - seen.value > 0):
-                seen.set(before.value)
-                before.set(compare_exchange(a, 0, seen.value, seen.value + 1))
-
-    add, a, times = jitted(body), np.zeros(1, np.int64), 20_000
-    add(a, 0)
-    together(*[lambda: add(a, times)] * 2)
-    assert a[0] == 2 * times
-
-
 def test_what_was_written_before_is_seen():
     def send(a, b, times):
         for i in loop(1, times + 1):
@@ -684,13 +661,13 @@ def test_what_was_written_before_is_seen():
             store_release(a, 0, i)
             for _ in while_(lambda i=i: load_acquire(a, 1) < i):
                 pause(a)
-                yield_cpu(a)
+                futex_wait(a, 1, i - 1, 100)
 
     def receive(a, b, times):
         for i in loop(1, times + 1):
             for _ in while_(lambda i=i: load_acquire(a, 0) < i):
                 pause(a)
-                yield_cpu(a)
+                futex_wait(a, 0, i - 1, 100)
             store_scalar(b, 0, 1, load_scalar(b, 0, 1) + load_scalar(b, 0, 0))
             store_release(a, 1, i)
 
@@ -806,7 +783,7 @@ def test_bounds_are_checked_on_demand(tmp_path):
     assert fresh(OUT_OF_RANGE, tmp_path, NUMBA_BOUNDSCHECK="1") == "checked\n"
 
 
-@pytest.mark.parametrize("operation", ["load_acquire(a, i)", "fetch_add(a, i, 1)", "compare_exchange(a, i, 0, 0)"])
+@pytest.mark.parametrize("operation", ["load_acquire(a, i)", "fetch_add(a, i, 1)"])
 def test_bounds_of_atomics_are_checked_on_demand(tmp_path, operation):
     code = f"""
 import numpy as np

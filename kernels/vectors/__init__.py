@@ -24,19 +24,17 @@ vector's length: one source, so the twin cannot differ. With NUMBA_BOUNDSCHECK=1
 | memory.py | load, store, add_to; load_scalar, broadcast, gather, load_deinterleaved, ...; view, prefetch |
 | lanes.py | zeros, full, iota, broadcast_int, as_float; select, relu, maximum; transpose, reduce_add, reduce_add_each |
 | elementary.py | exp_of_negative, log |
-| atomics.py | load_acquire, store_release, fetch_add, compare_exchange; pause, yield_cpu, futex_wait, futex_wake |
+| atomics.py | load_acquire, store_release, fetch_add; pause, futex_wait, futex_wake |
 | backend.py | every use of an internal of Numba or llvmlite |
 """
 
 from .atomics import (
-    compare_exchange,
     fetch_add,
     futex_wait,
     futex_wake,
     load_acquire,
     pause,
     store_release,
-    yield_cpu,
 )
 from .control import if_, loop, vector_runs, while_
 from .elementary import exp_of_negative, log
@@ -82,7 +80,6 @@ __all__ = [
     "broadcast",
     "broadcast_int",
     "choose",
-    "compare_exchange",
     "exp_of_negative",
     "fetch_add",
     "first_aligned",
@@ -122,6 +119,5 @@ __all__ = [
     "vector_runs",
     "view",
     "while_",
-    "yield_cpu",
     "zeros",
 ]

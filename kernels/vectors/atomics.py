@@ -47,18 +47,6 @@ def fetch_add(a, i, n):
     return old
 
 
-def compare_exchange(a, i, expected, new):
-    """a[i] = new if a[i] was what is expected; returns what it was."""
-    if isinstance(a, Array):
-        old = backend.compare_exchange(a.builder, a.address([i]), index_value(expected), index_value(new))
-        return Index(a.builder, old)
-    with _LOCK:
-        old = a[i]
-        if old == expected:
-            a[i] = new
-    return old
-
-
 def pause(a):
     """Tell the core that this is a loop that waits (a is any array of the kernel)."""
     if not isinstance(a, Array):
@@ -67,16 +55,6 @@ def pause(a):
         backend.call(a.builder, "llvm.x86.sse2.pause", None, [])
     elif backend.MACHINE == "aarch64":
         backend.call(a.builder, "llvm.aarch64.hint", None, [backend.I32(1)])  # yield
-
-
-def yield_cpu(a):
-    """Let another thread have the core (a is any array of the kernel)."""
-    if not isinstance(a, Array):
-        time.sleep(0)
-    elif sys.platform == "win32":
-        backend.call(a.builder, "Sleep", None, [backend.I32(0)])
-    else:
-        backend.call(a.builder, "sched_yield", backend.I32, [])
 
 
 def futex_wait(a, i, expected, microseconds):

@@ -206,14 +206,6 @@ def exchange(builder, operation, pointer, value):
     return builder.atomic_rmw(operation, _pointing_to(builder, pointer, I64), value, "seq_cst")
 
 
-def compare_exchange(builder, pointer, expected, new):
-    pair = builder.cmpxchg(_pointing_to(builder, pointer, I64), expected, new, "seq_cst")
-    return builder.extract_value(pair, 0)
-
-
-# ------------------------------------------------------------------------------------------- calls
-
-
 def call(builder, name, result, arguments, variadic=False):
     """Call an LLVM intrinsic, or a function of the C library. result: its type, None for void."""
     kinds = [] if variadic else [argument.type for argument in arguments]

@@ -4,6 +4,7 @@
 call of the compiled loop: Python costs nothing at 300 rows, and Ctrl-C works at any number.
 """
 
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -12,9 +13,8 @@ import numpy as np
 from ..kernels.loop import CONVERGED, DIVERGED, PATIENCE, RUNNING
 from ..kernels.models import Model
 from ..kernels.updates import GRADIENT_DESCENT
+from .pace import SLICE_SECONDS
 from .passes import Passes
-
-REFERENCE_STEPS = 64  # a slice of the reference at most, so that what goes on beside it is served
 
 
 class Descent:
@@ -111,7 +111,7 @@ class Descent:
                 self._open_slice()
                 most = min(goal - self.n_steps, slice_steps or goal)
                 if self._is_reference:
-                    self._run_reference(min(most, REFERENCE_STEPS))
+                    self._run_reference(most)
                 else:
                     self._passes.run_at_pace(most)
                 self._close_slice()
@@ -146,7 +146,7 @@ class Descent:
 
     def _run_reference(self, steps: int) -> None:
         """The case study's loop on the reference kernels."""
-        memory, first = self._memory, self.n_steps
+        memory, first, deadline = self._memory, self.n_steps, time.perf_counter() + SLICE_SECONDS
         params = self.params
         gradients = tuple(np.empty_like(p) for p in params)
         for step in range(first, first + min(steps, len(memory.losses))):
@@ -164,5 +164,5 @@ class Descent:
             memory.best[0] = min(loss, memory.best[0])
             converged = self.tol is not None and memory.best[1] >= PATIENCE
             memory.status[:] = step + 1, CONVERGED if converged else RUNNING
-            if converged:
+            if converged or time.perf_counter() > deadline:
                 break
