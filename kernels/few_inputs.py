@@ -45,9 +45,9 @@ from .vectors import (
 
 
 class Linear(NamedTuple):
-    """Kernels of the linear model: shapes(H, K, T, unit) of a thread's workspace, and two traced functions over it."""
+    """Kernels of the linear model: shapes(D, H, K, T, unit) of a thread's workspace; two traced functions over it."""
 
-    shapes: Callable[[int, int, int, int], tuple[tuple[int, int], ...]]
+    shapes: Callable[[int, int, int, int, int], tuple[tuple[int, int], ...]]
     pack: Any
     tile: Any
 
@@ -55,7 +55,7 @@ class Linear(NamedTuple):
 class TwoLayer(NamedTuple):
     """The same of the network. predict_rows: jitted, as two_layer.predict_rows, with memory of these shapes."""
 
-    shapes: Callable[[int, int, int, int], tuple[tuple[int, int], ...]]
+    shapes: Callable[[int, int, int, int, int], tuple[tuple[int, int], ...]]
     pack: Any
     tile: Any
     predict_rows: Any
@@ -78,13 +78,13 @@ def linear(D, C):
         """Loss and gradient sums of a tile, added to sums[leaf]. Twin: reference.linear_loss_gradients."""
         _linear_tile(D, C, X, y, row, rows, workspace, sums, leaf)
 
-    return Linear(functools.partial(_linear_shapes, D), pack, tile)
+    return Linear(functools.partial(_linear_shapes, D, C), pack, tile)
 
 
-def _linear_shapes(D, H, K, T, unit):
+def _linear_shapes(D, C, _, H, K, T, unit):
     """Weights and biases as measured from the last class; the tile's x, targets. unit: elements of a cache line."""
     T = pitch(T, unit)
-    return (D + 1, padded(K, 16)), (D, T), (2, T)
+    return (D + 1, padded(C + 1, 16)), (D, T), (2, T)
 
 
 def _pack_linear(D, C, theta, now, workspace):
@@ -152,7 +152,7 @@ def two_layer(D, C):
     @traced
     def predict(X, start, stop, tile_rows, W, b, W2, b2, memory, best) -> float:
         H, K = W2.shape
-        workspace = carve(memory, shapes(H, K, tile_rows, lanes(memory)))
+        workspace = carve(memory, shapes(D, H, K, tile_rows, lanes(memory)))
         return _predict(D, C, X, start, stop, tile_rows, W, b, W2, b2, workspace, best)
 
     @njit(**ENTRY)
@@ -165,10 +165,10 @@ def two_layer(D, C):
     return TwoLayer(shapes, pack, tile, predict_rows)
 
 
-def _two_layer_shapes(D, C, H, K, T, unit):
+def _two_layer_shapes(D, C, _, H, K, T, unit):
     """w, b, v, b2; the tile's x, s, targets, m, spread. unit: elements of a cache line."""
     Hp, T, S = padded(H, 16), pitch(T, unit), (D + 1) * C
-    packed = (D, Hp), (2, Hp), (K, Hp), (1, padded(K, 16))
+    packed = (D, Hp), (2, Hp), (C + 1, Hp), (1, padded(C + 1, 16))
     return *packed, (D, T), (C + 1, T), (2, T), (S, T), (S * unit, unit)
 
 

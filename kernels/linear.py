@@ -62,7 +62,7 @@ def layout(D, H, K):
     return ("W", 0, D, Kp, K), ("b", D * Kp, 1, Kp, K)
 
 
-def shapes(D, K, T, unit):
+def shapes(D, H, K, T, unit):
     """Shapes of what one thread needs: W transposed as w, bias; the tile's x, s, targets. unit: of a cache line."""
     Ks, T = padded(K, CLASSES), pitch(T, unit)
     return (Ks, padded(D, unit)), (1, padded(K, 16)), (minimum(padded(D, 2), MANY_INPUTS), T), (Ks, T), (2, T)
@@ -201,7 +201,7 @@ def _row_products(X, row, rows, ds, k, dW):
 def _packed(W, b, memory, T):
     """The arrays of a workspace in memory (1, n), zeros, with the parameters in their places."""
     D, K = W.shape
-    w, bias, x, s, targets = carve(memory, shapes(D, K, T, lanes(memory)))
+    w, bias, x, s, targets = carve(memory, shapes(D, 0, K, T, lanes(memory)))
     _pack(D, K, lambda d, k: load_scalar(W, d, k), lambda k: load_scalar(b, k), w, bias)
     return w, bias, x, s
 
@@ -232,7 +232,7 @@ def _predict(X, start, stop, tile_rows, W, b, memory, best) -> float:
 @traced
 def _backward(X, dscores, start, stop, tile_rows, memory, sums, leaf):
     D, K = X.shape[1], dscores.shape[1]
-    w, bias, x, s, targets = carve(memory, shapes(D, K, tile_rows, lanes(memory)))
+    w, bias, x, s, targets = carve(memory, shapes(D, 0, K, tile_rows, lanes(memory)))
     dW, db, loss = gradient_parts(sums, leaf, D, bias)
     for row in loop(start, stop, tile_rows):
         rows = minimum(tile_rows, stop - row)

@@ -39,8 +39,9 @@ from .sync import (
     wait,
     word_at,
 )
+from .tile import carve
 from .updates import apply, sum_of_squares
-from .vectors import ENTRY, add_to, lanes, load, loop, store, traced, zeros
+from .vectors import ENTRY, add_to, body_of, lanes, load, loop, store, traced, zeros
 
 # Columns that one thread adds up and updates at a time. 8192 float64 of a few rows stay in the second-level cache.
 COLUMNS = 8192
@@ -99,7 +100,18 @@ def add_row(a, to, i, first, last):
 
 def compiled(kernels, update):
     """The loop for these tile kernels and this update: a jitted function."""
-    pack, add_tile, apply_update = kernels.pack, kernels.add_tile, apply(update)
+    pack_body, tile_body, apply_update = body_of(kernels.pack), body_of(kernels.add_tile), apply(update)
+
+    def arrays(workspace, model, tile_rows):
+        return carve(workspace, kernels.shapes(*model, tile_rows, lanes(workspace)))
+
+    @traced
+    def pack(theta, now, D, H, K, tile_rows, workspace):
+        pack_body(theta, now, D, H, K, arrays(workspace, (D, H, K), tile_rows))
+
+    @traced
+    def add_tile(X, y, row, rows, D, H, K, tile_rows, workspace, sums, leaf):
+        tile_body(X, y, row, rows, H, K, arrays(workspace, (D, H, K), tile_rows), sums, leaf)
 
     @njit(**ENTRY)
     def participate(me, steps, wanted, tiles, tol, sync, X, y, cut, model, n_weights, workspace, cursor, memory):
@@ -107,7 +119,8 @@ def compiled(kernels, update):
 
         Thread 0 is the caller: steps > 0 opens a call of so many, for `wanted` threads; 0 goes on with the one that is
         open. It comes back BUSY after so many tiles, or after waiting for long, to have a look at its signals. Helpers
-        stay for PARK microseconds beyond a call. y is the labels' bytes, or a pair of these and weights.
+        stay for PARK microseconds beyond a call. y is the labels' bytes, or a pair of these and weights. workspace
+        (1, n) is one array for all that a thread needs: each takes its time to hand over.
         """
         theta, state, sums, losses, best, status, leaves, additions, settings = memory
         N, D = X.shape
@@ -167,7 +180,7 @@ def compiled(kernels, update):
             is_last = False
             if phase & 1 == 0:
                 if cursor[PACKED] != phase:
-                    pack(theta, now, D, model.H, model.K, workspace)
+                    pack(theta, now, D, model.H, model.K, cut.tile_rows, workspace)
                     cursor[PACKED] = phase
                 first_leaf = leaves[part, 0]
                 leaf, row, top = cursor[LEAF], cursor[ROW], cursor[TOP]
@@ -188,7 +201,7 @@ def compiled(kernels, update):
                             return BUSY
                         tiles -= 1
                         rows = cut.tile_rows if row + cut.tile_rows < end else end - row
-                        add_tile(X, y, row, rows, model.H, model.K, workspace, sums, into)
+                        add_tile(X, y, row, rows, D, model.H, model.K, cut.tile_rows, workspace, sums, into)
                         row += rows
                     done = leaf - first_leaf
                     while done & 1:

@@ -40,14 +40,15 @@ class Part(NamedTuple):
 class Kernels(NamedTuple):
     """The kernels that serve a shape.
 
-    shapes(T, unit): of the workspace that one thread needs for tiles of T rows, `unit` elements a cache line;
-    pack(theta, now, D, H, K, workspace); add_tile(X, y, row, rows, H, K, workspace, sums, i): see loop.py.
+    shapes(D, H, K, T, unit): of the workspace that one thread needs for tiles of T rows, `unit` elements a cache line;
+    pack(theta, now, D, H, K, workspace) and add_tile(X, y, row, rows, H, K, workspace, sums, leaf) are traced, over the
+    arrays of these shapes: see loop.py.
     scores_rows, predict_rows and backward_rows are jitted functions over a range of rows, with memory of
     forward_shapes, predict_shapes and backward_shapes.
     """
 
     name: str
-    shapes: Callable[[int, int], Sequence[tuple[int, int]]]
+    shapes: Callable[[int, int, int, int, int], Sequence[tuple[int, int]]]
     pack: Any
     add_tile: Any
     scores_rows: Any
@@ -179,19 +180,17 @@ def _kernels(model: Model) -> Kernels:
 def _linear_kernels(model: Model, few: bool) -> Kernels:
     D, H, K = model
 
-    def shapes(T: int, unit: int) -> Any:
-        return linear.shapes(D, K, T, unit)
-
+    of_shape = functools.partial(linear.shapes, D, H, K)
     general = Kernels(
-        "linear", shapes, linear.pack, linear.tile,
-        linear.scores_rows, shapes, linear.predict_rows, shapes, linear.backward_rows, shapes,
+        "linear", linear.shapes, linear.pack, linear.tile,
+        linear.scores_rows, of_shape, linear.predict_rows, of_shape, linear.backward_rows, of_shape,
     )  # fmt: skip
     if not few:
         return general
     made = few_inputs.linear(D, K - 1)
     return general._replace(
         name=f"linear_{D}_inputs_{K}_classes",
-        shapes=functools.partial(made.shapes, H, K),
+        shapes=made.shapes,
         pack=made.pack,
         add_tile=made.tile,
     )
@@ -200,25 +199,20 @@ def _linear_kernels(model: Model, few: bool) -> Kernels:
 def _two_layer_kernels(model: Model, few: bool) -> Kernels:
     D, H, K = model
 
-    def shapes(T: int, unit: int) -> Any:
-        return two_layer.shapes(D, H, K, T, unit)
-
-    def forward_shapes(T: int, unit: int) -> Any:
-        return two_layer.shapes(D, H, K, T, unit, keep=False)
-
+    of_shape = functools.partial(two_layer.shapes, D, H, K)
+    forward = functools.partial(two_layer.shapes, D, H, K, keep=False)
     general = Kernels(
-        "two_layer", shapes, two_layer.pack, two_layer.tile,
-        two_layer.scores_rows, forward_shapes, two_layer.predict_rows, forward_shapes, two_layer.backward_rows, shapes,
+        "two_layer", two_layer.shapes, two_layer.pack, two_layer.tile,
+        two_layer.scores_rows, forward, two_layer.predict_rows, forward, two_layer.backward_rows, of_shape,
     )  # fmt: skip
     if not few:
         return general
     made = few_inputs.two_layer(D, K - 1)
-    of_shape = functools.partial(made.shapes, H, K)
     return general._replace(
         name=f"two_layer_{D}_inputs_{K}_classes",
-        shapes=of_shape,
+        shapes=made.shapes,
         pack=made.pack,
         add_tile=made.tile,
         predict_rows=made.predict_rows,
-        predict_shapes=of_shape,
+        predict_shapes=functools.partial(made.shapes, D, H, K),
     )

@@ -210,7 +210,8 @@ def _forward_kernel(model: Model, N: int, itemsize: int, predicts: bool) -> tupl
     kernel, shapes = kernels.scores_rows, kernels.forward_shapes
     if predicts:
         kernel, shapes = kernels.predict_rows, kernels.predict_shapes
-    rows = cached_plan(N, model, itemsize, few_inputs=shapes is kernels.shapes and model.has_few_inputs())
+    # scores are those of the general kernels for any shape, as are predictions of the linear model
+    rows = cached_plan(N, model, itemsize, few_inputs=shapes is not kernels.forward_shapes)
     return kernel, rows, _scratch(shapes, rows.tile_rows, itemsize)
 
 

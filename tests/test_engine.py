@@ -56,7 +56,7 @@ def range_of(whole, p, first, last, blocks):
     leaf_rows = whole.plan.leaf_rows
     rows = slice(first * leaf_rows, last * leaf_rows)
     part = Passes(whole.model, p.X[rows], p.y[rows], None, GRADIENT, [REG], n_threads=1)
-    part._shapes = whole._shapes
+    part._scratch = whole._scratch
     (sums,) = aligned(np.float64, [(len(blocks.leaves) + blocks.depth, part.memory.sums.shape[1])])
     pairs = len(blocks.additions) - (len(blocks.roots) - 1)
     memory = part.memory._replace(leaves=blocks.leaves - first, additions=blocks.additions[:pairs], sums=sums)

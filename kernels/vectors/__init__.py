@@ -18,7 +18,7 @@ vector's length: one source, so the twin cannot differ. With NUMBA_BOUNDSCHECK=1
 
 | file | what |
 | --- | --- |
-| entry.py | traced, ENTRY: from Python bodies to functions that jitted code calls |
+| entry.py | traced, body_of, ENTRY: from Python bodies to functions that jitted code calls |
 | values.py | vectors, floats, integers and variables with their operators; lanes, var, fma, minimum; choose: blocks |
 | control.py | loop, if_, while_, vector_runs |
 | memory.py | load, store, add_to; load_scalar, broadcast, gather, load_deinterleaved, ...; view, prefetch |
@@ -38,7 +38,7 @@ from .atomics import (
 )
 from .control import if_, loop, vector_runs, while_
 from .elementary import exp_of_negative, log
-from .entry import ENTRY, traced
+from .entry import ENTRY, body_of, traced
 from .lanes import (
     as_float,
     broadcast_int,
@@ -77,6 +77,7 @@ __all__ = [
     "VECTOR_BYTES",
     "add_to",
     "as_float",
+    "body_of",
     "broadcast",
     "broadcast_int",
     "choose",

@@ -10,11 +10,18 @@ ENTRY = {"error_model": "numpy", "nogil": True, "no_cfunc_wrapper": True}
 def traced(body):
     """A function for jitted code from a Python body over arrays, integers, floats, and tuples of these.
 
-    It returns None, or a float or an integer where the body is annotated so.
+    It returns None, or a float or an integer where the body is annotated so. Other bodies call it by `body_of`.
     """
     if backend.jit_disabled():
         return body
-    return backend.as_intrinsic(body, (Array, Index, Scalar), _returned)
+    function = backend.as_intrinsic(body, (Array, Index, Scalar), _returned)
+    function.body = body
+    return function
+
+
+def body_of(function):
+    """The Python body of a traced function, for the body of another one."""
+    return getattr(function, "body", function)
 
 
 def _returned(builder, answer, kind):

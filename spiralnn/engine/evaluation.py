@@ -36,7 +36,10 @@ class Evaluation:
         memory = self._memory
         _spread(theta, self._places, memory.theta, 0, self._like)
         memory.status[0] = memory.status[1] = 0
-        self._passes.run_at_pace(1)
+        if self.n_threads == 1:
+            self._passes.run(1, 1)
+        else:
+            self._passes.run_at_pace(1)
         _collect(memory.theta, 1, self._places, gradient)
         return float(memory.losses[0])
 

@@ -13,6 +13,7 @@ import numpy as np
 from ..cache import attach
 from ..kernels import loop, tree
 from ..kernels.models import Kernels, Model
+from ..kernels.tile import scratch_size
 from ..kernels.updates import Update
 from ..validation import label_bytes
 from .memory import aligned
@@ -80,7 +81,8 @@ class Passes:
             theta, state, sums, losses[0], best[0], np.zeros(2, np.int64), blocks.leaves, blocks.additions, numbers
         )
         self._loop = compiled_loop(kernels, update)
-        self._shapes = functools.partial(kernels.shapes, self.plan.tile_rows, 64 // X.itemsize)
+        unit = 64 // X.itemsize
+        self._scratch = scratch_size(kernels.shapes(*model, self.plan.tile_rows, unit), unit)
         labels = label_bytes(y, model.K)
         self._data = X, labels if sample_weight is None else (labels, sample_weight)
         self._cut = loop.Cut(self.plan.tile_rows, self.plan.leaf_rows, blocks.depth)
@@ -159,7 +161,7 @@ class Passes:
 
     def _arguments(self, i: int) -> tuple[Any, ...]:
         """What is the same in all calls of thread i; what it writes to is made for it, and lies near it."""
-        workspace = tuple(aligned(self._data[0].dtype, self._shapes()))
+        (workspace,) = aligned(self._data[0].dtype, [(1, self._scratch)])
         team = self.team
         return (
             self._tol, team.sync, *self._data, self._cut, self.model, self._n_weights, workspace, team.cursors[i],
