@@ -34,18 +34,34 @@ from .sync import (
     count_done,
     enter,
     leave,
-    open_phase,
+    open_next,
     take,
     wait,
     word_at,
 )
 from .tile import carve
 from .updates import apply, sum_of_squares
-from .vectors import ENTRY, add_to, body_of, lanes, load, loop, store, traced, zeros
+from .vectors import (
+    ENTRY,
+    add_to,
+    body_of,
+    lanes,
+    load,
+    load_acquire,
+    loop,
+    minimum,
+    store,
+    traced,
+    var,
+    while_,
+    zeros,
+)
 
 # Columns that one thread adds up and updates at a time. 8192 float64 of a few rows stay in the second-level cache.
 COLUMNS = 8192
 PATIENCE = 10  # steps in a row that must gain less than tol before a descent has converged
+
+BEYOND = 1 << 60  # more rows than any: what the stop flag adds to the next one
 
 RUNNING, DIVERGED, CONVERGED = 0, 1, 2  # status[1]
 OVER, STOPPED, BUSY, GONE = 0, 1, 2, 3  # what `participate` returns
@@ -70,7 +86,7 @@ class Memory(NamedTuple):
     theta (3, P), state (3, state_rows P): step i reads row i % 3 and writes row (i + 1) % 3, so that what was before a
     step that diverges is still there. sums (blocks + threads depth, P + 16), losses (steps of a call), best (2,): the
     lowest loss, and how many steps ago it last gained tol. status (2,): whole steps so far, and RUNNING or what ended
-    them. leaves and additions as in `tree.Blocks`; settings (1, n) of the update.
+    them. leaves and, one after the other, additions as in `tree.Blocks`; settings (1, n) of the update.
     """
 
     theta: np.ndarray
@@ -94,8 +110,19 @@ def clear_row(a, i):
 @traced
 def add_row(a, to, i, first, last):
     """a[to] += a[i] in columns [first, last)."""
+    _add_row(a, to, i, first, last)
+
+
+def _add_row(a, to, i, first, last):
     for t in loop(first, last, lanes(a)):
         add_to(a, to, t, load(a, i, t))
+
+
+@traced
+def combine(sums, additions, first, last):
+    """The additions (to, from, to, from, ...) of rows of sums, in columns [first, last). Twin: reference.combine."""
+    for j in loop(0, additions.shape[0], 2):
+        _add_row(sums, load_acquire(additions, j), load_acquire(additions, j + 1), first, last)
 
 
 def compiled(kernels, update):
@@ -110,8 +137,17 @@ def compiled(kernels, update):
         pack_body(theta, now, D, H, K, arrays(workspace, (D, H, K), tile_rows))
 
     @traced
-    def add_tile(X, y, row, rows, D, H, K, tile_rows, workspace, sums, leaf):
-        tile_body(X, y, row, rows, H, K, arrays(workspace, (D, H, K), tile_rows), sums, leaf)
+    def add_rows(X, y, row, end, most, D, H, K, tile_rows, workspace, sums, i, sync) -> int:
+        """sums[i] += the sums of rows [row, end), tile by tile, until told to stop, or after `most` rows.
+
+        Returns the row after the last. Twin: reference.add_rows.
+        """
+        at, limit = var(row), minimum(end, row + most)
+        for _ in while_(lambda: at.value + load_acquire(sync, STOP) * BEYOND < limit):
+            rows = minimum(tile_rows, end - at.value)
+            tile_body(X, y, at.value, rows, H, K, arrays(workspace, (D, H, K), tile_rows), sums, i)
+            at.set(at.value + rows)
+        return at.value
 
     @njit(**ENTRY)
     def participate(me, steps, wanted, tiles, tol, sync, X, y, cut, model, n_weights, workspace, cursor, memory):
@@ -136,10 +172,8 @@ def compiled(kernels, update):
             sync[FIRST] = status[0]
             sync[LAST] = status[0] + steps
             sync[BASE] = phase
-            if wanted == 1:
-                sync[PHASE], sync[ALONE] = phase, phase << BITS
-            else:
-                open_phase(sync, phase, 0)
+            open_next(sync, wanted, phase, 0)
+            if wanted > 1:
                 call_helpers(sync)
         while True:
             call = word_at(sync, CALL)
@@ -192,17 +226,17 @@ def compiled(kernels, update):
                     into = part if top == 0 else spare + top
                     if row == leaf * cut.leaf_rows:
                         clear_row(sums, into)
-                    while row < end:
+                    most = tiles * cut.tile_rows
+                    start, row = row, add_rows(
+                        X, y, row, end, most, D, model.H, model.K, cut.tile_rows, workspace, sums, into, sync
+                    )
+                    tiles -= (row - start) // cut.tile_rows
+                    if row < end:
                         if word_at(sync, STOP) != 0:
                             return STOPPED
-                        if tiles == 0:
-                            cursor[BLOCK], cursor[BLOCK_PHASE] = part, phase
-                            cursor[LEAF], cursor[ROW], cursor[TOP] = leaf, row, top
-                            return BUSY
-                        tiles -= 1
-                        rows = cut.tile_rows if row + cut.tile_rows < end else end - row
-                        add_tile(X, y, row, rows, D, model.H, model.K, cut.tile_rows, workspace, sums, into)
-                        row += rows
+                        cursor[BLOCK], cursor[BLOCK_PHASE] = part, phase
+                        cursor[LEAF], cursor[ROW], cursor[TOP] = leaf, row, top
+                        return BUSY
                     done = leaf - first_leaf
                     while done & 1:
                         add_row(sums, part if top == 1 else spare + top - 1, spare + top, 0, P + 8)
@@ -213,20 +247,15 @@ def compiled(kernels, update):
                 cursor[BLOCK] = -1
                 is_last = part == n_blocks - 1 if alone else count_done(sync) == n_blocks
                 if is_last:
-                    for j in range(additions.shape[0]):
-                        add_row(sums, additions[j, 0], additions[j, 1], P, P + 8)
+                    combine(sums, additions, P, P + 8)
                     if n_shares > 1:
-                        if alone:
-                            sync[PHASE], sync[ALONE] = phase + 1, phase + 1 << BITS
-                        else:
-                            open_phase(sync, phase + 1, 0)
+                        open_next(sync, sync[WANTED], phase + 1, 0)
                         continue
                 part = 0
             if phase & 1 or is_last:
                 low = part * COLUMNS
                 high = low + COLUMNS if low + COLUMNS < P else P
-                for j in range(additions.shape[0]):
-                    add_row(sums, additions[j, 0], additions[j, 1], low, high)
+                combine(sums, additions, low, high)
                 middle = low if n_weights < low else high if n_weights > high else n_weights
                 share = 1.0 / sums[0, P + WEIGHT]
                 apply_update(theta, state, now, then, sums, low, middle, high, share, settings, X)
@@ -248,10 +277,7 @@ def compiled(kernels, update):
                     best[0] = loss if loss < best[0] else best[0]
                 phase = (phase // 2 + 1) * 2
                 part = 0 if status[1] == RUNNING and step + 1 < sync[LAST] else CLOSED
-                if alone:
-                    sync[PHASE], sync[ALONE] = phase, (phase << BITS) + part
-                else:
-                    open_phase(sync, phase, part)
+                open_next(sync, sync[WANTED], phase, part)
 
     getattr(participate, "py_func", participate).kernel_name = f"{kernels.name}-{update.name}"
     return participate

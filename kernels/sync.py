@@ -70,13 +70,20 @@ def leave(sync):
 
 
 @traced
-def open_phase(sync, phase, part):
-    """The next phase, from a part on (CLOSED: none), and wake those who sleep until it comes."""
-    store_release(sync, DONE, 0)
-    store_release(sync, PHASE, phase)
-    store_release(sync, TICKETS, phase * (1 << BITS) + part)
-    for _ in if_(fetch_add(sync, SLEEPERS, 0) > 0):  # not a load, which might be done before the stores
-        futex_wake(sync, PHASE)
+def open_next(sync, n_threads, phase, part):
+    """The next phase of a call for so many threads, from a part on (CLOSED: none); wake who sleeps until it comes.
+
+    The parts of one thread alone are in a word of their own, for a helper may still be about to take another.
+    """
+    for _ in if_(n_threads == 1):
+        store_release(sync, PHASE, phase)
+        store_release(sync, ALONE, phase * (1 << BITS) + part)
+    for _ in if_(n_threads > 1):
+        store_release(sync, DONE, 0)
+        store_release(sync, PHASE, phase)
+        store_release(sync, TICKETS, phase * (1 << BITS) + part)
+        for _ in if_(fetch_add(sync, SLEEPERS, 0) > 0):  # not a load, which might be done before the stores
+            futex_wake(sync, PHASE)
 
 
 @traced

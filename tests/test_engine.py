@@ -59,7 +59,8 @@ def range_of(whole, p, first, last, blocks):
     part._scratch = whole._scratch
     (sums,) = aligned(np.float64, [(len(blocks.leaves) + blocks.depth, part.memory.sums.shape[1])])
     pairs = len(blocks.additions) - (len(blocks.roots) - 1)
-    memory = part.memory._replace(leaves=blocks.leaves - first, additions=blocks.additions[:pairs], sums=sums)
+    additions = blocks.additions[:pairs].reshape(-1)
+    memory = part.memory._replace(leaves=blocks.leaves - first, additions=additions, sums=sums)
     memory.theta[0] = whole.model.flatten(p.params)
     tol, sync, X, y, _, *others, _ = part._arguments(0)
     part._own = tol, sync, X, y, loop.Cut(whole.plan.tile_rows, leaf_rows, blocks.depth), *others, memory

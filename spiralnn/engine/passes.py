@@ -24,7 +24,7 @@ from .threads import Team
 BLOCKS, BLOCKS_PER_THREAD = 256, 16  # of leaves that threads take, at most
 LOSSES = 1 << 14  # steps of a call at most: 20 ms of the shortest
 LOOK_SECONDS = 0.05  # that a caller computes, about, before it has a look at its signals
-EVERY_TILE = 1 << 62
+EVERY_TILE = 1 << 40
 
 _loops: dict[tuple[str, str], Any] = {}
 
@@ -78,7 +78,15 @@ class Passes:
         numbers[0] = settings
         best[0] = np.inf, 0.0
         self.memory = loop.Memory(
-            theta, state, sums, losses[0], best[0], np.zeros(2, np.int64), blocks.leaves, blocks.additions, numbers
+            theta,
+            state,
+            sums,
+            losses[0],
+            best[0],
+            np.zeros(2, np.int64),
+            blocks.leaves,
+            blocks.additions.reshape(-1),
+            numbers,
         )
         self._loop = compiled_loop(kernels, update)
         unit = 64 // X.itemsize
