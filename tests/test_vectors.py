@@ -811,7 +811,7 @@ import numpy as np
 from numba import njit, typeof
 from spiralnn.kernels import few_inputs
 from spiralnn.kernels.vectors import ENTRY
-tile, shapes = few_inputs.two_layer(2, 2).tile, few_inputs.two_layer(2, 2).shapes(100, 3, 64, 8)
+tile, shapes = few_inputs.two_layer(2, 2).tile, few_inputs.two_layer(2, 2).shapes(2, 100, 3, 64, 8)
 
 @njit(**ENTRY)
 def call(X, y, row, rows, H, K, workspace, sums, chunk):
