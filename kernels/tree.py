@@ -32,8 +32,8 @@ class Blocks(NamedTuple):
     """How a range of leaves is handed out, and how its sums are added up again; int64 arrays.
 
     leaves (n, 2): first and last leaf of each block, a whole subtree. additions (m, 2): rows (to, from) of the blocks'
-    sums, in order. Without the last `loose` additions the roots of the range are left, in rows `roots`; with them the
-    total is in row 0.
+    sums, in order. Without the last len(roots) - 1 of them the roots of the range are left, in rows `roots`; with them
+    the total is in row 0.
     """
 
     leaves: np.ndarray
