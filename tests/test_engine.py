@@ -17,7 +17,7 @@ from spiralnn.engine.pace import Pace
 from spiralnn.engine.passes import Passes
 from spiralnn.kernels import loop, models, reference, tree, updates
 from spiralnn.kernels.models import Model
-from spiralnn.kernels.sync import CLOSED, HELPERS, PARK, TICKETS
+from spiralnn.kernels.sync import CLOSED, HELPERS, TICKETS
 from spiralnn.kernels.updates import GRADIENT, GRADIENT_DESCENT, Update
 from spiralnn.kernels.vectors import ENTRY
 
@@ -158,7 +158,6 @@ def test_a_rule_with_state_of_its_own_needs_nothing_else_and_is_taken_back():
     run = Passes(model, p.X, p.y, None, update, [REG, STEP_SIZE, 0.9], n_threads=1)
     run.memory.theta[0] = model.flatten(p.params)
     theta, velocity, losses = model.flatten(p.params), np.zeros(model.padded_size), []
-    is_weight = np.arange(model.padded_size) < model.n_weights
     for step in range(5):
         params = model.unflatten(theta, np.float64)
         gradients = p.outputs()
@@ -169,7 +168,6 @@ def test_a_rule_with_state_of_its_own_needs_nothing_else_and_is_taken_back():
         np.testing.assert_allclose(run.memory.theta[(step + 1) % 3], theta, rtol=1e-10, atol=1e-12)
         np.testing.assert_allclose(run.memory.state[(step + 1) % 3], velocity, rtol=1e-10, atol=1e-12)
     np.testing.assert_allclose(run.memory.losses[0], losses[-1], rtol=1e-11)
-    assert is_weight.any()
     before = run.memory.theta[5 % 3].copy(), run.memory.state[5 % 3].copy()
     run.memory.settings[0, 1] = np.inf  # the next step writes what is no number, the one after finds out
     run.run(3)
@@ -272,7 +270,6 @@ def test_helpers_stay_for_the_next_call_and_end_by_themselves(all_threads):
     assert evaluation._passes.team.sync[HELPERS] == 0
     evaluation(theta, slope)  # and others come
     wait_until(lambda: not helpers())
-    assert PARK < 1e5
 
 
 @needs_jit
