@@ -9,12 +9,13 @@ import pytest
 from numba import njit
 from problems import JIT, TOLERANCES, problem, relative_error
 
-from spiralnn.engine import pace, passes, plan
+from spiralnn.engine import pace, passes, plan, threads
 from spiralnn.engine.descent import RUNNING, Descent
 from spiralnn.engine.evaluation import Evaluation
 from spiralnn.engine.memory import LARGE, LARGE_PAGE, aligned
 from spiralnn.engine.pace import Pace
 from spiralnn.engine.passes import Passes
+from spiralnn.engine.threads import Team
 from spiralnn.kernels import loop, models, reference, tree, updates
 from spiralnn.kernels.models import Model
 from spiralnn.kernels.sync import CLOSED, HELPERS, TICKETS
@@ -291,6 +292,26 @@ def test_a_fork_finds_no_helpers_and_both_sides_go_on(all_threads):
                 os._exit(status)
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
         assert evaluation(theta, slope) == loss and (slope == expected).all()
+
+
+def test_a_fork_does_not_mind_teams_that_come_and_go_in_another_thread():
+    done = threading.Event()
+
+    def keep_making():
+        kept = []
+        while not done.is_set():
+            kept = [Team(2, print, 1) for _ in range(50)]
+        del kept
+
+    other = threading.Thread(target=keep_making)
+    other.start()
+    try:
+        for _ in range(2000):
+            threads._before_fork()
+            threads._after_fork_in_parent()
+    finally:
+        done.set()
+        other.join()
 
 
 @needs_jit

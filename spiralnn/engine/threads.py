@@ -19,7 +19,8 @@ from ..kernels.sync import CLOSED, HELPERS, LEAVE, SIZE, STOP, TICKETS
 
 JOIN_SECONDS = 0.1  # a fork waits so long for a helper: longer than it stays, shorter than a step may take
 
-_teams: "weakref.WeakSet[Team]" = weakref.WeakSet()
+# A plain set, which is copied in one go: teams come and go in other threads while a fork looks through it.
+_teams: "set[weakref.ref[Team]]" = set()
 _starting = threading.Lock()  # held while a thread is started, and while this process forks
 
 
@@ -38,7 +39,7 @@ class Team:
         self._failures: list[BaseException] = []
         self.reset()
         if n_threads > 1:
-            _teams.add(self)
+            _teams.add(weakref.ref(self, _teams.discard))
 
     def reset(self) -> None:
         """As if nothing had been begun; nobody may be there."""
@@ -160,24 +161,28 @@ def _move_to_cpu(thread: int, n_threads: int) -> None:
         pass
 
 
+def _living_teams() -> list[Team]:
+    return [team for reference in _teams.copy() if (team := reference()) is not None]
+
+
 def _before_fork() -> None:
     """A child that is forked while another thread compiles would inherit the compiler's lock, held by a thread that it
     does not have, and wait for ever for it; helpers it would not have either."""
     global_compiler_lock.acquire()
     _starting.acquire()
-    for team in list(_teams):
+    for team in _living_teams():
         team.dismiss()
 
 
 def _after_fork_in_parent() -> None:
-    for team in list(_teams):
+    for team in _living_teams():
         team.sync[LEAVE] = 0
     _starting.release()
     global_compiler_lock.release()
 
 
 def _after_fork_in_child() -> None:
-    for team in list(_teams):
+    for team in _living_teams():
         team.forget()
     _starting.release()
     global_compiler_lock.release()
