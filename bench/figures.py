@@ -8,6 +8,7 @@ from matplotlib.ticker import NullFormatter, NullLocator, ScalarFormatter
 from records import (
     ALL,
     HAND_WRITTEN,
+    LEAD,
     LETTERS,
     MODELS,
     ONE,
@@ -17,6 +18,7 @@ from records import (
     best_efficiency,
     by_problem,
     grouped,
+    lead,
     rate,
     seconds,
     speedup,
@@ -29,6 +31,28 @@ OWN_COLORS = {REFERENCE: GREY, PLAIN: OLIVE, ONE: BLUE, ALL: RED}
 LINES = {"float64": ("-", "o"), "float32": ("--", "s")}
 ROOFLINE = ("forward", "softmax", "backward", "step")
 SHOWN_AS = {REFERENCE: "NumPy (the reference)"}
+
+
+def whole_trainings(results):
+    """Everybody's seconds for the same number of steps, a panel a problem; None where no such problem was measured."""
+    table = lead(results["interleaved"])
+    if not table:
+        return None
+    keys = list(dict.fromkeys(key for taken in table.values() for key in taken))
+    order = sorted(table, key=lambda who: -table[who].get(keys[0], math.inf))
+    figure = Figure(figsize=(11, 3.2), layout="constrained")
+    for i, (key, axes) in enumerate(zip(keys, figure.subplots(1, len(keys), squeeze=False)[0], strict=True)):
+        taken = [table[who].get(key, math.nan) for who in order]
+        colors = [RED if who == "spiralnn" else GREY for who in order]
+        bars = axes.barh(range(len(order)), taken, color=colors)
+        axes.bar_label(bars, [f"{s:.3g} s" if s == s else "" for s in taken], padding=3, fontsize=9)
+        axes.set_yticks(range(len(order)), order if i == 0 else [""] * len(order))
+        problem = f"{grouped(key.N)} rows of {key.D},\n{key.H} hidden units, {key.K} classes"
+        axes.set_title(f"{grouped(LEAD[tuple(key[2:6])])} steps: {problem}", fontsize=10)
+        axes.set(xlim=(0, 1.25 * np.nanmax(taken)), ylim=(len(order) - 0.5, -0.5))
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.set_xlabel("seconds")
+    return figure
 
 
 def speed(results):
@@ -199,6 +223,7 @@ def sweep(results):
 
 # file: what it shows, the parts of the results that it needs, who draws it
 FIGURES = {
+    "lead.png": ("Seconds for the same number of steps by everybody", ("interleaved",), whole_trainings),
     "peers.png": ("Nanoseconds a row of everybody at every shape", ("interleaved",), peers),
     "sweep.png": ("Efficiency against inputs, hidden units and classes", ("sweep",), sweep),
     "roofline.png": ("Roofline: every kernel between memory and multiply-add limit", ("limits", "rows"), roofline),

@@ -12,8 +12,8 @@ import numpy as np
 import peers
 
 import spiralnn
-from spiralnn import fused, resources
-from spiralnn.engine import descent
+from spiralnn import resources
+from spiralnn.engine import descent, fused
 from spiralnn.kernels import plain, reference
 
 

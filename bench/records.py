@@ -3,13 +3,15 @@
 A row is one implementation on one problem. A call of it did `steps` steps (or repetitions) of `flops` each.
 """
 
-import json
-from pathlib import Path
 from typing import NamedTuple
+
+from spiralnn.files import results
 
 REFERENCE, PLAIN, ONE, ALL = "reference", "plain Numba, 1 thread", "fused, 1 thread", "fused, all threads"
 OWN = (ONE, ALL)
 HAND_WRITTEN = "C"  # first word of what is no library that one could take instead, but a line to beat
+# what the README leads with: the same number of steps by everybody, in float64; N, D, H, K: steps
+LEAD = {(300, 2, 100, 3): 10_000, (1_797, 64, 100, 10): 1_000, (100_000, 54, 128, 7): 100}
 NOTICEABLE = 1.05  # times faster: less is within what medians differ by from run to run
 
 # as people read them
@@ -32,10 +34,6 @@ PARTS = {
 _POSITIVE = {"N", "D", "K", "steps", "min", "median", "bandwidth", "fma_rate"}
 
 
-class BadResults(ValueError):
-    """The file is no result of a run; the message is one line."""
-
-
 class Problem(NamedTuple):
     """What several implementations were timed at."""
 
@@ -50,45 +48,11 @@ class Problem(NamedTuple):
 
 def load(path):
     """The results in a file, with all that the report uses known to be there; parts that were not run are empty."""
-    try:
-        results = json.loads(Path(path).read_text(encoding="utf-8"))
-        _require(results, ("machine", "rows", "interleaved"))
-        _require(results["machine"], ("cpu", "cores", "versions", "command", "date"))
-        for part, keys in PARTS.items():
-            for row in results.setdefault(part, []):
-                _require(row, keys)
-                _positive({key: row[key] for key in _POSITIVE & set(keys)})
-                if row.get("operation") == "first call":
-                    _require(row, ("compile",))
-                    _positive({"compile": row["compile"]})
-    except OSError as error:
-        raise BadResults(f"{path}: {error.strerror}") from None
-    except (ValueError, TypeError) as error:
-        raise BadResults(f"{path}: no benchmark results: {error}") from None
-    return results
-
-
-def save(results, path):
-    """One row a line: compact, and a diff shows what changed."""
-    parts = []
-    for key, value in results.items():
-        lines = ",\n  ".join(json.dumps(row) for row in value) if isinstance(value, list) else None
-        parts.append(f'"{key}": ' + (json.dumps(value) if lines is None else f"[\n  {lines}\n ]"))
-    Path(path).write_text("{\n " + ",\n ".join(parts) + "\n}\n", encoding="utf-8")
-
-
-def _require(value, keys):
-    if not isinstance(value, dict):
-        raise TypeError(f"found {type(value).__name__} where an object with {', '.join(keys)} is expected")
-    missing = [key for key in keys if key not in value]
-    if missing:
-        raise ValueError(f"{', '.join(missing)} missing")
-
-
-def _positive(values):
-    for key, value in values.items():
-        if not isinstance(value, (int, float)) or not value > 0:
-            raise ValueError(f"{key} is {value!r}, expected a positive number")
+    found = results.load(path, PARTS, _POSITIVE)
+    for row in found["rows"]:
+        if row["operation"] == "first call" and not row.get("compile", 0) > 0:
+            raise results.BadResults(f"{path}: a first call without the seconds it took to compile")
+    return found
 
 
 def by_problem(rows, operation=None, model=None):
@@ -141,6 +105,22 @@ def faster_ones(measured):
     limit = seconds(measured[ALL]) / NOTICEABLE
     names = [name for name in measured if name not in OWN and seconds(measured[name]) < limit]
     return sorted(names, key=lambda name: seconds(measured[name]))
+
+
+def lead(rows):
+    """Seconds for the steps of LEAD by library: {who: {Problem: seconds}}, whoever has several at its fastest."""
+    table = {}
+    for key, measured in by_problem(rows, "step", "two_layer").items():
+        n_steps = LEAD.get((key.N, key.D, key.H, key.K))
+        if n_steps is None or key.dtype != "float64":
+            continue
+        for name, row in measured.items():
+            library = {REFERENCE: "NumPy", PLAIN: "plain Numba", ONE: "spiralnn", ALL: "spiralnn"}.get(name)
+            library = library or name.removesuffix(" compiled")
+            if library.split(",")[0] != HAND_WRITTEN:
+                taken = table.setdefault(library, {})
+                taken[key] = min(n_steps * seconds(row), taken.get(key, float("inf")))
+    return table
 
 
 def grouped(number):

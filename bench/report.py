@@ -1,6 +1,6 @@
-"""From the results of a run to what people read: tables for a terminal, the README's part, the figures.
+"""From the results of a run to what people read: tables for a terminal, pages, figures.
 
-Print and draw, and renew the README's part:
+Print and draw, and renew what the README says and the page of tables beside the figures:
 
     python bench/report.py bench/results/latest.json --readme README.md
 """
@@ -8,29 +8,31 @@ Print and draw, and renew the README's part:
 import argparse
 import importlib.util
 import os
-import re
 import sys
 from pathlib import Path
 
 from records import (
     ALL,
+    LEAD,
     MODELS,
     ONE,
     OPERATIONS,
     REFERENCE,
-    BadResults,
     by_problem,
     efficiency,
     faster_ones,
     fastest_peer,
     grouped,
+    lead,
     load,
     seconds,
     speedup,
 )
 
-START, END = "<!-- benchmark:start -->", "<!-- benchmark:end -->"
+from spiralnn.files.results import BadResults
+
 OPERATION_SIZES = (300, 30_000, 1_000_000)  # of the operations one by one: few, some and many rows
+LEAD_FIGURE = "lead.png"
 SHORT = {REFERENCE: "NumPy", ONE: "fused, 1 thread", ALL: "all threads"}
 
 
@@ -38,7 +40,6 @@ def sections(results):
     """The tables of a run: (title, heads, rows of text)."""
     steps = by_problem(results["interleaved"], "step")
     predictions = by_problem(results["interleaved"], "predict")
-    everything = {**by_problem(results["rows"]), **steps, **predictions}  # of two measurements the one in turns
     network, linear = ({k: v for k, v in steps.items() if k.model == model} for model in ("two_layer", "linear"))
     tables = [
         ("One step of the network (loss, gradients, update), everybody in turns. E: share of the multiply-add rate. "
@@ -49,9 +50,14 @@ def sections(results):
         ("Prediction, the class of every row.", *_prediction(predictions)),
         ("Every operation on its own, float64: NumPy / fused on all threads.", *_operations(results["rows"])),
         ("Whole processes.", ["what", "with", "measured"], _processes(results)),
-        ("Where somebody else was faster in this run.", *_slower(everything)),
+        ("Where somebody else was faster in this run.", *_slower(_everything(results))),
     ]  # fmt: skip
     return [table for table in tables if table[2]]
+
+
+def _everything(results):
+    """All that was timed, {Problem: {implementation: row}}; of two measurements the one in turns."""
+    return {**by_problem(results["rows"]), **by_problem(results["interleaved"])}
 
 
 def text(results):
@@ -65,24 +71,47 @@ def text(results):
     return "\n".join(lines)
 
 
-def markdown(results, links):
-    """The README's part: the tables, the figures of links {path: what it shows}, the machine."""
-    parts = []
+def page(results, drawn):
+    """All tables and figures as a page of their own. drawn: {file beside it: what it shows}."""
+    parts = ["# The benchmark in full", _machine_line(results["machine"]), *_limit_lines(results["limits"])]
     for title, heads, rows in sections(results):
-        lines = [heads, ["---"] * len(heads), *rows]
-        parts += [title, "\n".join("| " + " | ".join(line) + " |" for line in lines)]
-    parts += [f"![{shown}]({link})" for link, shown in links.items()]
-    return "\n\n".join([*parts, *_limit_lines(results["limits"]), _machine_line(results["machine"])])
+        parts += [title, _markdown(heads, rows)]
+    parts += [f"![{shown}]({name})" for name, shown in drawn.items()]
+    return "\n\n".join(parts) + "\n"
 
 
-def rewrite_readme(path, block):
-    """Put the block between the two markers of the file."""
-    old = Path(path).read_text(encoding="utf-8")
-    pattern = re.compile(f"{re.escape(START)}.*?{re.escape(END)}", re.DOTALL)
-    if not pattern.search(old):
-        raise BadResults(f"{path}: no {START} ... {END} to write between")
-    new = pattern.sub(lambda _: f"{START}\n{block}\n{END}", old, count=1)
-    Path(path).write_text(new, encoding="utf-8")
+def readme_blocks(results, drawn, folder):
+    """What the README says of a run, {marker: text}; the figure and the page of tables lie in the folder."""
+    heads, rows = _lead(results)
+    blocks = {"benchmark": [], "losses": []}
+    if rows:
+        shown = drawn.get(LEAD_FIGURE)
+        blocks["benchmark"] += [f"![{shown}]({folder}/{LEAD_FIGURE})"] * bool(shown)
+        blocks["benchmark"] += [_markdown(heads, rows), _machine_line(results["machine"])]
+    lost = {}
+    for what, model, shape, dtype, ours, faster in _slower(_everything(results))[1]:
+        lost.setdefault(f"{what}, {model}".removesuffix(", "), []).append(f"{shape} {dtype}: {ours}, {faster}")
+    rows = [[what, "; ".join(where)] for what, where in lost.items()]
+    heads = ["operation", "where: spiralnn on all threads, who was faster"]
+    blocks["losses"].append(_markdown(heads, rows) if rows else "In this run nobody was.")
+    return {marker: "\n\n".join(parts) for marker, parts in blocks.items()}
+
+
+def rewrite_readme(path, blocks):
+    """Put each block between its two markers in the file."""
+    text = Path(path).read_text(encoding="utf-8")
+    for marker, block in blocks.items():
+        start, end = f"<!-- {marker}:start -->", f"<!-- {marker}:end -->"
+        before, found, rest = text.partition(start)
+        _, closed, after = rest.partition(end)
+        if not found or not closed:
+            raise BadResults(f"{path}: no {start} ... {end} to write between")
+        text = f"{before}{start}\n{block}\n{end}{after}"
+    Path(path).write_text(text, encoding="utf-8")
+
+
+def _markdown(heads, rows):
+    return "\n".join("| " + " | ".join(line) + " |" for line in [heads, ["---"] * len(heads), *rows])
 
 
 def draw(results, folder):
@@ -95,19 +124,22 @@ def draw(results, folder):
     folder.mkdir(parents=True, exist_ok=True)
     drawn = {}
     for name, (shown, parts, figure) in FIGURES.items():
-        if all(results[part] for part in parts):
-            figure(results).savefig(folder / name, dpi=120)
+        picture = figure(results) if all(results[part] for part in parts) else None
+        if picture is not None:
+            picture.savefig(folder / name, dpi=120)
             drawn[name] = shown
     return drawn
 
 
 def publish(results, figures, readme=None):
-    """Print the tables, draw the figures into a folder, and renew the README if asked."""
+    """Print the tables, draw the figures into a folder, and renew the page there and the README if asked."""
     print(text(results))
-    drawn = draw(results, Path(figures))
+    figures = Path(figures)
+    drawn = draw(results, figures)
     if readme is not None:
         folder = os.path.relpath(figures, Path(readme).resolve().parent).replace(os.sep, "/")
-        rewrite_readme(readme, markdown(results, {f"{folder}/{name}": shown for name, shown in drawn.items()}))
+        rewrite_readme(readme, readme_blocks(results, drawn, folder))
+        (figures / "README.md").write_text(page(results, drawn), encoding="utf-8")
 
 
 def duration(seconds):
@@ -131,6 +163,15 @@ def _time(measured, name):
 
 def _shape(key):
     return ", ".join(grouped(size) for size in key[2:6] if size is not None)
+
+
+def _lead(results):
+    """Heads and rows: everybody's time for the same number of steps, the slowest at the case study first."""
+    table = lead(results["interleaved"])
+    keys = list(dict.fromkeys(key for taken in table.values() for key in taken))
+    heads = ["", *(f"{grouped(LEAD[tuple(key[2:6])])} steps, {grouped(key.N)} x {key.D}" for key in keys)]
+    order = sorted(table, key=lambda who: -table[who].get(keys[0], 0.0)) if keys else []
+    return heads, [[who, *(duration(table[who][key]) if key in table[who] else "-" for key in keys)] for who in order]
 
 
 def _everybody(table, *, with_efficiency):
@@ -224,7 +265,7 @@ def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__.partition("\n\n")[0])
     parser.add_argument("json", type=Path, help="results of a run")
     parser.add_argument("--figures", type=Path, help="folder for the figures (default: where the JSON lies)")
-    parser.add_argument("--readme", type=Path, help="file to renew between the benchmark markers")
+    parser.add_argument("--readme", type=Path, help="file to renew between its markers, with the page of tables")
     args = parser.parse_args(argv)
     try:
         publish(load(args.json), args.figures or args.json.parent, args.readme)

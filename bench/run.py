@@ -4,13 +4,8 @@ Also on its own: `python bench/run.py --quick`. One part alone, renewed in a fil
 """
 
 import argparse
-import contextlib
-import datetime
-import importlib.metadata
 import importlib.util
 import json
-import os
-import platform
 import subprocess
 import sys
 import tempfile
@@ -24,6 +19,10 @@ if str(HERE) not in sys.path:
 
 import records  # noqa: E402
 import report  # noqa: E402
+
+from spiralnn import resources  # noqa: E402
+from spiralnn.files.results import BadResults, save  # noqa: E402
+from spiralnn.scaling import hardware  # noqa: E402
 
 
 def add_arguments(parser):
@@ -42,15 +41,15 @@ def run(args):
         parts = args.parts or list(records.PARTS)
         missing = [name for name in ("pytest", "pytest_benchmark") if importlib.util.find_spec(name) is None]
         if missing and "rows" in parts:
-            raise records.BadResults(f"the suite needs {' and '.join(missing)}: pip install 'spiralnn[bench]'")
+            raise BadResults(f"the suite needs {' and '.join(missing)}: pip install 'spiralnn[bench]'")
         path = args.json or HERE / "results" / ("quick.json" if args.quick else "latest.json")
         path.parent.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=path.parent).close()  # cannot be written: better known now than in minutes
         results = records.load(path) if args.parts else {}
         results = measure(args.quick, parts, results)
-        records.save(results, path)
+        save(path, results)
         report.publish(results, args.figures or path.parent)
-    except (records.BadResults, OSError) as error:
+    except (BadResults, OSError) as error:
         print(error, file=sys.stderr)
         return 1
     except subprocess.CalledProcessError as error:
@@ -68,7 +67,7 @@ def measure(quick, parts, known):
 
     measures = {"limits": machine_limits, "rows": suite, "interleaved": compare.measure, "sweep": sweep.measure}
     measures |= {"processes": processes.processes, "memory": processes.memory}
-    results = {"machine": machine(quick)}
+    results = {"machine": hardware.machine(PEERS)}
     for part in records.PARTS:
         if part in parts:
             print(f"measuring: {part}", file=sys.stderr)
@@ -78,12 +77,10 @@ def measure(quick, parts, known):
 
 def machine_limits(quick):
     """Rows: flops a second of multiply-adds and bytes a second read, of one thread and of all."""
-    from spiralnn import limits, resources
-
     rows = []
     for dtype in ("float64", "float32"):
         for threads in sorted({1, resources.available_threads()}):
-            measured = limits.measure(dtype, threads)
+            measured = hardware.measure(dtype, threads)
             rows.append({"dtype": dtype, "threads": threads, **measured._asdict()})
     return rows
 
@@ -99,26 +96,6 @@ def suite(quick):
         benchmarks = json.loads(raw.read_text())["benchmarks"]
     kept = "min", "median", "rounds", "iterations"
     return [{**row["extra_info"], **{key: row["stats"][key] for key in kept}} for row in benchmarks]
-
-
-def machine(quick):
-    import numba
-    import numpy
-
-    import spiralnn
-    from spiralnn import limits
-
-    versions = {"Python": platform.python_version(), "NumPy": numpy.__version__, "Numba": numba.__version__}
-    for name, package in PEERS.items():
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            versions[name] = importlib.metadata.version(package)
-    return {
-        "cpu": limits.cpu_name(),
-        "cores": os.cpu_count(),
-        "versions": {"spiralnn": spiralnn.__version__, **versions},
-        "command": "spiralnn bench --quick" if quick else "spiralnn bench",
-        "date": datetime.date.today().isoformat(),
-    }
 
 
 def main(argv=None):

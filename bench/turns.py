@@ -10,7 +10,8 @@ import time
 import numpy as np
 from problems import check, check_classes
 
-from spiralnn import limits, resources
+from spiralnn import resources
+from spiralnn.scaling import hardware
 
 PAUSE = 0.05  # threads of BLAS and OpenMP spin for some 25 ms after their last work, in the way of whoever is next
 CALL_SECONDS = 0.02  # of a call, by repetition: drowns what a call costs by itself, starting threads above all
@@ -24,7 +25,7 @@ def race(problem, operation, implementations, turns, pause=PAUSE):
     entrants = [i for i in implementations if hasattr(i, operation) and i.serves(problem)]
     runners = [Runner(i, problem, operation, pause) for i in entrants]
     n_threads = resources.available_threads()
-    rates = {n: lambda n=n: limits.fma_rate(problem.dtype, n, RATE_SECONDS, steps=RATE_STEPS) for n in (1, n_threads)}
+    rates = {n: lambda n=n: hardware.fma_rate(problem.dtype, n, RATE_SECONDS, steps=RATE_STEPS) for n in (1, n_threads)}
     every = {runner: math.ceil(turns / max(FEWEST_TURNS, PATIENCE / runner.seconds)) for runner in runners}
     measured = in_turns({**rates, **{runner: runner.turn for runner in runners}}, turns, every)
     rates = {n: statistics.median(measured[n]) for n in rates}

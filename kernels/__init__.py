@@ -20,7 +20,7 @@ knows nothing of estimators, thread policy, files or printing. Arrows between it
 | plain.py | the rung below: both models as ordinary Numba loops that anyone can read |
 | reference.py | the case study in plain NumPy: what every kernel is held against |
 
-`spiralnn.fused` offers them under the names and signatures of reference.py.
+`spiralnn.engine.fused` offers them under the names and signatures of reference.py.
 
 Letters: N rows, D inputs, H hidden units, K classes, T rows of a tile; X y W b W2 b2 as in the case study.
 """

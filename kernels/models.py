@@ -174,45 +174,20 @@ def _layout(model: Model) -> tuple[Part, ...]:
 
 @functools.lru_cache(maxsize=64)
 def _kernels(model: Model) -> Kernels:
-    return (_two_layer_kernels if model.H else _linear_kernels)(model, model.has_few_inputs())
-
-
-def _linear_kernels(model: Model, few: bool) -> Kernels:
     D, H, K = model
-
-    of_shape = functools.partial(linear.shapes, D, H, K)
+    module: Any = two_layer if H else linear
+    of_shape = functools.partial(module.shapes, D, H, K)
+    forward = functools.partial(module.shapes, D, H, K, keep=False) if H else of_shape
     general = Kernels(
-        "linear", linear.shapes, linear.pack, linear.tile,
-        linear.scores_rows, of_shape, linear.predict_rows, of_shape, linear.backward_rows, of_shape,
+        "two_layer" if H else "linear", module.shapes, module.pack, module.tile,
+        module.scores_rows, forward, module.predict_rows, forward, module.backward_rows, of_shape,
     )  # fmt: skip
-    if not few:
+    if not model.has_few_inputs():
         return general
-    made = few_inputs.linear(D, K - 1)
-    return general._replace(
-        name=f"linear_{D}_inputs_{K}_classes",
-        shapes=made.shapes,
-        pack=made.pack,
-        add_tile=made.tile,
-    )
-
-
-def _two_layer_kernels(model: Model, few: bool) -> Kernels:
-    D, H, K = model
-
-    of_shape = functools.partial(two_layer.shapes, D, H, K)
-    forward = functools.partial(two_layer.shapes, D, H, K, keep=False)
-    general = Kernels(
-        "two_layer", two_layer.shapes, two_layer.pack, two_layer.tile,
-        two_layer.scores_rows, forward, two_layer.predict_rows, forward, two_layer.backward_rows, of_shape,
-    )  # fmt: skip
-    if not few:
-        return general
-    made = few_inputs.two_layer(D, K - 1)
-    return general._replace(
-        name=f"two_layer_{D}_inputs_{K}_classes",
-        shapes=made.shapes,
-        pack=made.pack,
-        add_tile=made.tile,
-        predict_rows=made.predict_rows,
-        predict_shapes=functools.partial(made.shapes, D, H, K),
-    )
+    made: Any = (few_inputs.two_layer if H else few_inputs.linear)(D, K - 1)
+    name = f"{general.name}_{D}_inputs_{K}_classes"
+    few = general._replace(name=name, shapes=made.shapes, pack=made.pack, add_tile=made.tile)
+    if not H:
+        return few
+    of_shape = functools.partial(made.shapes, D, H, K)
+    return few._replace(predict_rows=made.predict_rows, predict_shapes=of_shape)

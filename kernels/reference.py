@@ -1,6 +1,6 @@
 """The case study in plain NumPy: the text's own formulas, readable beside it.
 
-Every function here has a fused twin of the same name and signature in `spiralnn.fused`. Arrays are
+Every function here has a fused twin of the same name and signature in `spiralnn.engine.fused`. Arrays are
 X (N, D), y (N,) integer, W (D, K) or (D, H), b (K,) or (H,), W2 (H, K), b2 (K,); outputs come last and
 are overwritten. Two changes to the text: softmax subtracts the row maximum, so that exp cannot overflow, and with
 sample_weight (N,) the mean over rows is a weighted one.

@@ -14,13 +14,12 @@ _root = _Path(__file__).resolve().parent.parent
 if not (_root / "spiralnn" / "kernels").is_dir() and (_root / "kernels" / "__init__.py").is_file():
     __path__.append(str(_root))
 
-from .array_file import ModelFileError  # noqa: E402
-from .checkpoint import CheckpointWarning  # noqa: E402
 from .data import make_spiral  # noqa: E402
-from .estimators import SoftmaxClassifier, TwoLayerNet  # noqa: E402
-from .model_file import load  # noqa: E402
+from .engine.checkpoint import CheckpointWarning  # noqa: E402
+from .engine.monitor import FitInterruptedWarning  # noqa: E402
+from .estimators import SoftmaxClassifier, TwoLayerNet, load  # noqa: E402
+from .files.array_file import ModelFileError  # noqa: E402
 from .objective import Objective, loss_and_gradients  # noqa: E402
-from .watching import FitInterruptedWarning  # noqa: E402
 
 __all__ = [
     "CheckpointWarning",

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from .validation import finite_number, random_numbers, whole_number
+from .checks.scalars import finite_number, random_numbers, whole_number
 
 
 def make_spiral(

@@ -6,20 +6,13 @@ from typing import Any
 
 import numpy as np
 
+from .checks.arrays import feature_matrix
+from .checks.labels import label_view
+from .checks.parameters import check_training_memory, checked_parameters, parameter_arrays
+from .checks.scalars import finite_number, random_numbers, thread_count, whole_number
+from .checks.weights import sample_weights
 from .engine.evaluation import Evaluation
 from .kernels.models import Model
-from .validation import (
-    check_training_memory,
-    checked_parameters,
-    feature_matrix,
-    finite_number,
-    label_view,
-    parameter_arrays,
-    random_numbers,
-    sample_weights,
-    thread_count,
-    whole_number,
-)
 
 CALLS = 1000  # of an Objective to come, about: helpers are worth starting for them
 

@@ -5,15 +5,14 @@ import os
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
+from places import ROOT
 
 from spiralnn import SoftmaxClassifier, TwoLayerNet, loss_and_gradients, make_spiral
-from spiralnn.protocol import NotFittedError
+from spiralnn.estimators.protocol import NotFittedError
 
-ROOT = Path(__file__).resolve().parent.parent
 X, Y = make_spiral(20, 3, random_state=0)
 N = len(X)
 
@@ -202,7 +201,7 @@ def test_a_row_is_predicted_the_same_alone_and_among_others(make):
 def test_many_rows_are_predicted_in_parts(make, monkeypatch):
     model = make().fit(X, Y)
     expected = model.decision_function(X).argmax(axis=1)
-    monkeypatch.setattr("spiralnn.estimators.PREDICT_ROWS", 1)  # parts of 8 rows and a rest of 4
+    monkeypatch.setattr("spiralnn.estimators.prediction.PREDICT_ROWS", 1)  # parts of 8 rows and a rest of 4
     np.testing.assert_array_equal(model.predict(X), expected)
 
 
@@ -264,7 +263,7 @@ def test_scores_that_overflow_are_refused_with_their_row(make, backend, method, 
     model.coefs_[-1] = model.coefs_[-1] * 1e300
     rows = X[:40].copy()
     getattr(model, method)(rows)
-    monkeypatch.setattr("spiralnn.estimators.PREDICT_ROWS", 16)  # several parts
+    monkeypatch.setattr("spiralnn.estimators.prediction.PREDICT_ROWS", 16)  # several parts
     for row in (1, 17, 39):  # the very first one lies at the origin
         bad = rows.copy()
         bad[row] *= 1e30
@@ -661,7 +660,7 @@ def assert_refused_without_a_trace(make, settings, features, labels, error, mess
     def no_descent(*args, **kwargs):
         raise AssertionError("a kernel was about to run")
 
-    monkeypatch.setattr("spiralnn.estimators.Descent", no_descent)
+    monkeypatch.setattr("spiralnn.estimators.training.Descent", no_descent)
     for model in (fresh, fitted):
         with pytest.raises((ValueError, TypeError)) as raised:
             model.fit(features, labels)

@@ -7,7 +7,10 @@ import numpy as np
 import pytest
 
 import spiralnn
+from spiralnn.engine import fused
 from spiralnn.kernels import reference
+
+pytestmark = pytest.mark.xdist_group("large")  # its fixtures take seconds
 
 N, D = (1 << 27) + 37, 17  # 2.28e9 numbers; 2^31 of them end inside row 126 322 567
 LAST = [(1 << 31) // D, (1 << 31) // D + 1, N - 40, N - 1]  # rows with values, around number 2^31 and at the end
@@ -56,7 +59,7 @@ def test_beyond_two_to_the_31(rows, H):
     assert np.abs(truth[1]).max() > 1e-6  # what the rows with values leave in dW; rows of zeros leave nothing
 
     best = np.empty(N, np.intp)
-    assert spiralnn.fused.predict(X, params, best)
+    assert fused.predict(X, params, best)
     kernel = reference.linear_scores if not H else reference.two_layer_scores
     scores = np.empty((len(LAST) + 1, 3))
     kernel(X[[*LAST, 0]].astype(np.float64), *(p.astype(np.float64) for p in params), scores)

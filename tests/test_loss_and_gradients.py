@@ -7,8 +7,9 @@ import pytest
 from numba import typeof
 
 from spiralnn import loss_and_gradients
+from spiralnn.checks.arrays import feature_matrix
+from spiralnn.checks.labels import label_bytes, label_view
 from spiralnn.kernels import reference
-from spiralnn.validation import feature_matrix, label_bytes, label_view
 
 # (dtype, rtol): rounding of one unit in some hundred additions, relative to the largest entry of each gradient
 DTYPES = [(np.float64, 1e-12), (np.float32, 2e-5)]

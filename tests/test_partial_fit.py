@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from spiralnn import SoftmaxClassifier, TwoLayerNet, load, loss_and_gradients, make_spiral
-from spiralnn.validation import class_labels
+from spiralnn.checks.labels import class_labels
 
 X, Y = make_spiral(20, 3, random_state=0)
 N = len(X)
@@ -262,7 +262,7 @@ def no_kernel(monkeypatch):
     def no_run(*args, **kwargs):
         raise AssertionError("a kernel was about to run")
 
-    monkeypatch.setattr("spiralnn.estimators.Descent.run", no_run)
+    monkeypatch.setattr("spiralnn.estimators.training.Descent.run", no_run)
 
 
 @pytest.mark.parametrize("case", REFUSED)

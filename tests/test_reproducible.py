@@ -5,17 +5,17 @@ nothing is what the processes here are for.
 """
 
 import importlib
+import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+from places import ROOT
 from problems import JIT
 
 pytestmark = pytest.mark.skipif(not JIT, reason="compiled threads")
 
-ROOT = Path(__file__).resolve().parent.parent
 
 PROBLEMS = 24  # three sizes, two dtypes, with and without weights, two models
 
@@ -72,7 +72,7 @@ def layers():
     return installed
 
 
-@pytest.mark.parametrize("repetitions", [2, pytest.param(20, marks=pytest.mark.long)], ids=["short", "long"])
+@pytest.mark.parametrize("repetitions", [1, pytest.param(20, marks=pytest.mark.long)], ids=["short", "long"])
 def test_one_digest_from_threads_layers_processes_and_repetitions(repetitions):
     paths = os.pathsep.join(filter(None, [str(ROOT), str(ROOT / "tests"), os.environ.get("PYTHONPATH")]))
     digests = {}
@@ -96,18 +96,21 @@ def test_one_digest_from_threads_layers_processes_and_repetitions(repetitions):
     assert len(set.union(*digests.values())) == PROBLEMS
 
 
-# A few fits of each kind of kernel, and the sum of all digests; the argument: how many bytes of registers there are.
+# A fit of each kind of kernel, or several, and the sum of all digests; the arguments: shapes, and how many bytes of
+# registers there are.
 BLOCKS = """
 import hashlib
+import json
 import sys
 import numpy as np
 from spiralnn import SoftmaxClassifier, TwoLayerNet
 from spiralnn.kernels.vectors import backend
 
-if sys.argv[1] != "as there are":
-    backend.register_bytes = lambda: int(sys.argv[1])
+shapes, registers = json.loads(sys.argv[1]), sys.argv[2]
+if registers != "as there are":
+    backend.register_bytes = lambda: int(registers)
 digest = hashlib.sha256()
-for D, H, K in ((2, 0, 3), (5, 0, 4), (40, 0, 5), (2, 11, 3), (2, 9, 2), (3, 17, 5), (37, 21, 4)):
+for D, H, K in shapes:
     random = np.random.default_rng([D, H, K])
     X, y = random.standard_normal((777, D)), random.integers(0, K, 777)
     for dtype in (np.float64, np.float32):
@@ -121,12 +124,19 @@ print(digest.hexdigest())
 """
 
 
-def test_register_blocks_of_any_size_give_the_same_bits(tmp_path):
+EACH_KIND = [(2, 0, 3), (40, 0, 5), (2, 9, 2), (37, 21, 4)]
+ODD_SIZES = [(5, 0, 4), (2, 11, 3), (3, 17, 5)]
+
+
+@pytest.mark.parametrize("shapes", [EACH_KIND, pytest.param(ODD_SIZES, marks=pytest.mark.long)])
+def test_register_blocks_of_any_size_give_the_same_bits(shapes, tmp_path):
     paths = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
 
     def start(registers):
-        environment = {**os.environ, "PYTHONPATH": paths, "NUMBA_CACHE_DIR": str(tmp_path / registers)}
-        command = [sys.executable, "-c", BLOCKS, registers]
+        environment = {**os.environ, "PYTHONPATH": paths}
+        if registers != "as there are":
+            environment["NUMBA_CACHE_DIR"] = str(tmp_path / registers)
+        command = [sys.executable, "-c", BLOCKS, json.dumps(shapes), registers]
         return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
 
     running = [start(registers) for registers in (str(32 * 64), str(16 * 32), "as there are")]

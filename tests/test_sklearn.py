@@ -6,12 +6,12 @@ import subprocess
 import sys
 import unittest
 import warnings
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import sklearn
+from places import ROOT
 from sklearn.base import clone, is_classifier
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.ensemble import VotingClassifier
@@ -24,7 +24,6 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from spiralnn import SoftmaxClassifier, TwoLayerNet, make_spiral
 
-ROOT = Path(__file__).resolve().parent.parent
 X, Y = make_spiral(20, 3, random_state=0)
 N = len(X)
 NAMES = ["width", "height"]
@@ -380,4 +379,4 @@ print(*sorted({{name.partition(".")[0] for name in sys.modules}} & {{"sklearn", 
 def test_nothing_of_it_is_imported(tmp_path):
     program = WITHOUT.format(root=str(ROOT), path=str(tmp_path / "model.npz"))
     out = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True).stdout
-    assert out.splitlines() == ["spiralnn.protocol", "spiralnn.protocol", ""]
+    assert out.splitlines() == ["spiralnn.estimators.protocol", "spiralnn.estimators.protocol", ""]

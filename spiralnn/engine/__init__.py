@@ -8,4 +8,10 @@
 | pace.py | how many threads the next steps take, by what was measured |
 | passes.py | one compiled loop bound to data, parameters and threads |
 | descent.py | gradient descent: losses so far, whole steps, what ends it |
+| evaluation.py | loss and gradient at any parameters, for solvers in Python |
+| monitor.py | a run that is watched by observers: log lines, a bar, a callback, checkpoints; Ctrl-C |
+| checkpoint.py | the state of a run on disk |
+| display.py | the progress bar |
+| fused.py | single operations under the names of the reference, over threads |
+| cache.py | compiled kernels on disk |
 """

@@ -4,10 +4,10 @@ import functools
 
 import numpy as np
 
-from ..cache import attach
 from ..kernels import layout
 from ..kernels.models import Model
 from ..kernels.updates import GRADIENT
+from .cache import attach
 from .passes import Passes
 
 _spread, _collect = attach(layout.spread), attach(layout.collect)

@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from ..cache import attach
+from ..checks.labels import label_bytes
 from ..kernels import loop, tree
 from ..kernels.models import Kernels, Model
 from ..kernels.tile import scratch_size
 from ..kernels.updates import Update
-from ..validation import label_bytes
+from .cache import attach
 from .memory import aligned
 from .pace import ASSUMED_FLOPS, Pace, threads_for
 from .plan import Plan, plan

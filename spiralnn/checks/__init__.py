@@ -1,0 +1,10 @@
+"""All that is checked before a kernel runs: every error names the argument, what came and what is expected.
+
+| file | what |
+| --- | --- |
+| arrays.py | rows of numbers, in the one form that kernels take |
+| labels.py | classes, each row's place among them |
+| weights.py | of samples and classes |
+| parameters.py | shapes that fit, memory to train with |
+| scalars.py | single values |
+"""

@@ -1,0 +1,163 @@
+"""Labels: distinct classes, each row's place among them, and their bytes as kernels read them."""
+
+import sys
+import warnings
+from typing import Any
+
+import numpy as np
+
+from .arrays import CHECKED_ROWS, as_array, check_finite
+
+
+def label_view(y: Any, N: int, K: int | None) -> np.ndarray:
+    """The caller's own integers, checked to be N labels in [0, K); K = None: at least 0."""
+    labels = as_array("y", y)
+    if labels.ndim != 1:
+        raise ValueError(f"y has shape {labels.shape}, expected ({N},)")
+    if labels.shape[0] != N:
+        raise ValueError(f"y has {labels.shape[0]} labels, but X has {N} rows")
+    if labels.dtype.kind not in "iu":
+        raise TypeError(f"y has dtype {labels.dtype}, expected integer labels in [0, {'K' if K is None else K})")
+    low, high = int(labels.min()), int(labels.max())
+    if low < 0 and K is None:
+        raise ValueError(f"y holds label {low}, expected labels of at least 0")
+    if K is not None and (low < 0 or high >= K):
+        raise ValueError(f"y holds label {low if low < 0 else high}, but there are {K} classes: expected [0, {K})")
+    return labels
+
+
+def label_bytes(labels: np.ndarray, K: int) -> np.ndarray:
+    """The one form in which kernels take labels in [0, K): their bytes, uint8 (N, 2), or (N, 4) where K > 256.
+
+    Up to 256 classes are told apart by the lowest byte, which both columns hold; four go from the highest to the
+    lowest. In either order NumPy does not take them for contiguous, whatever the integers they are a view of, so that
+    to Numba all labels are of one type.
+    """
+    little = labels.dtype == labels.dtype.newbyteorder("<")
+    if K > 256 and not (little and labels.itemsize >= 4):
+        labels, little = labels.astype("<u4"), True
+    first = 3 if K > 256 else 0 if little else labels.itemsize - 1
+
+    class Bytes:
+        __array_interface__ = {
+            "version": 3,
+            "typestr": "|u1",
+            "data": (labels.__array_interface__["data"][0] + first, False),
+            "shape": (len(labels), 4 if K > 256 else 2),
+            "strides": (labels.strides[0], -1 if K > 256 else 0),
+        }
+        owner = labels
+
+    return np.asarray(Bytes())
+
+
+def label_column(y: Any, N: int, *, stacklevel: int = 3) -> np.ndarray:
+    """y as an array (N,) of whatever kind; a column (N, 1) is flattened, with a warning."""
+    if y is None:
+        raise ValueError("requires y to be passed, but the target y is None")
+    labels = as_array("y", y)
+    if labels.ndim == 2 and labels.shape[1] == 1:
+        warnings.warn(
+            "A column-vector y was passed when a 1d array was expected: y is read as y.ravel()",
+            _data_conversion_warning(),
+            stacklevel=stacklevel,
+        )
+        labels = labels.ravel()
+    if labels.ndim != 1:
+        raise ValueError(f"y has shape {labels.shape}, expected ({N},): one class label a row")
+    if labels.shape[0] != N:
+        raise ValueError(f"y has {labels.shape[0]} labels, but X has {N} rows")
+    return labels
+
+
+def class_labels(y: Any, N: int, known: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """(classes, labels): the sorted distinct labels, and each row's place among them.
+
+    known: the sorted classes that labels must be of; y need not hold each of them. Integers that are 0, ..., K - 1
+    already are read where they lie; any others cost one byte a row (K <= 256).
+    """
+    classes, places = _distinct_labels("y", label_column(y, N, stacklevel=5))
+    if known is None:
+        _check_two("y", classes)
+        return classes, places
+    place = {label: k for k, label in enumerate(known.tolist())}
+    for label in classes.tolist():
+        if label not in place:
+            raise ValueError(f"y holds label {label!r}, which is not among the classes {known.tolist()}")
+    table = np.array([place[label] for label in classes.tolist()], _place_kind(len(known)))
+    return known, table[places]
+
+
+def sorted_classes(classes: Any) -> np.ndarray:
+    """The distinct labels in classes, sorted, at least two."""
+    labels = as_array("classes", classes)
+    if labels.ndim != 1 or not labels.size:
+        raise ValueError(f"classes has shape {labels.shape}, expected (K,): every label that will come")
+    distinct, _ = _distinct_labels("classes", labels)
+    _check_two("classes", distinct)
+    return distinct
+
+
+def _check_two(name: str, classes: np.ndarray) -> None:
+    if len(classes) < 2:
+        raise ValueError(f"{name} holds {len(classes)} class ({classes.tolist()[0]!r}), expected at least 2 classes")
+
+
+def _place_kind(K: int) -> Any:
+    return np.uint8 if K <= 256 else np.uint32
+
+
+def _distinct_labels(name: str, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """As of class_labels, of labels (N,) of whatever kind."""
+    if labels.dtype.kind == "c":
+        raise ValueError(f"Complex data not supported: {name} has dtype {labels.dtype}")
+    _check_present(name, labels)
+    if labels.dtype.kind == "f" and (labels != np.floor(labels)).any():
+        raise ValueError(f"Unknown label type: continuous. {name} holds fractions, expected class labels")
+    if labels.dtype.kind == "f" and np.abs(labels).max() >= 2**53:  # as NumPy reads a list of such integers
+        raise ValueError(
+            f"{name} holds whole numbers from 2**53 on as floats, which merges neighbours: expected integers"
+        )
+    if labels.dtype.kind in "iu":
+        low, high = int(labels.min()), int(labels.max())
+        if low == 0 and high < CHECKED_ROWS:
+            seen = np.zeros(high + 1, bool)
+            for start in range(0, len(labels), CHECKED_ROWS):
+                seen[labels[start : start + CHECKED_ROWS]] = True
+            if seen.all():
+                return np.arange(high + 1, dtype=labels.dtype), labels
+    try:
+        classes, places = np.unique(labels, return_inverse=True)
+    except (TypeError, ValueError) as error:  # ValueError: labels that are arrays
+        raise TypeError(f"{name} holds labels that cannot be sorted, expected labels of one kind ({error})") from None
+    if labels.dtype.kind == "O" and not all(isinstance(c, type(classes[0])) for c in classes):
+        raise TypeError(f"{name} holds labels of different kinds, expected labels of one kind")
+    return classes, places.reshape(-1).astype(_place_kind(len(classes)))
+
+
+def _check_present(name: str, labels: np.ndarray) -> None:
+    """ValueError that says where the first missing label stands: NaN, infinity, NaT, None or pandas.NA."""
+    if labels.dtype.kind == "f":
+        check_finite(name, labels)
+    elif labels.dtype.kind in "mM" and np.isnat(labels).any():
+        raise ValueError(f"{name} holds NaT at [{np.isnat(labels).argmax()}], expected class labels")
+    elif labels.dtype.kind == "O":
+        for i, label in enumerate(labels):
+            if _is_missing(label):
+                raise ValueError(f"{name} holds {label!r} at [{i}], expected class labels")
+
+
+def _is_missing(label: Any) -> bool:
+    if label is None:
+        return True
+    try:
+        return bool(label != label)  # NaN and NaT
+    except TypeError:  # pandas.NA
+        return True
+    except ValueError:  # an array, which sorting will refuse
+        return False
+
+
+def _data_conversion_warning() -> type[Warning]:
+    """scikit-learn's own warning class where scikit-learn is loaded, so that its filters apply."""
+    return getattr(sys.modules.get("sklearn.exceptions"), "DataConversionWarning", UserWarning)

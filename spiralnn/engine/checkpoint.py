@@ -1,0 +1,131 @@
+"""Checkpoints: the state of a descent on disk, from which a killed run goes on to the bits it would have had.
+
+A file (see `array_file`) holds the losses so far and the parameters in float64, after the last step and before it, and
+says whose they are: the settings that change the result, and digests of the data and of the start.
+"""
+
+import math
+import os
+import time
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..checks.scalars import finite_number
+from ..files import array_file
+from ..files.array_file import ModelFileError
+from ..files.whole_file import remove_leftovers
+from .descent import DIVERGED, Descent
+from .monitor import Observer, Progress
+
+FORMAT = array_file.Format("spiralnn-checkpoint", 1, "checkpoint")
+
+
+class CheckpointWarning(RuntimeWarning):
+    """A checkpoint could not be written; the run goes on without it."""
+
+
+class Keeper(Observer):
+    """An observer that keeps the checkpoint of one run in a file, written anew every so many seconds.
+
+    settings: what changes the result, in JSON's types; data: arrays that do, by the names that an error calls them.
+    """
+
+    def __init__(
+        self, path: Path, every: float, settings: dict[str, Any], data: Mapping[str, Sequence[np.ndarray]]
+    ) -> None:
+        self.path, self.every = path, every
+        self.run = {"settings": settings, "data": {name: array_file.digest_of(*part) for name, part in data.items()}}
+        self._due = -math.inf  # the first is written after the first slice: what is wrong with the path shows at once
+        self._n_steps = 0  # of the newest checkpoint
+        self._has_warned = False
+        remove_leftovers(path)
+
+    def restore(self, descent: Descent, max_iter: int) -> None:
+        """Put a descent into the state of the checkpoint, if there is one.
+
+        ValueError when it is of another run or beyond max_iter, ModelFileError when it is damaged, OSError when it
+        cannot be read; the descent is then as it was.
+        """
+        try:
+            header, arrays = array_file.read(self.path, FORMAT)
+        except (FileNotFoundError, NotADirectoryError):
+            return
+        self._compare(header)
+        losses = arrays.pop("losses", np.empty(0))
+        n = len(descent.params)
+        expected = {f"{when}_{i}": p.shape for when in ("now", "before") for i, p in enumerate(descent.params)}
+        if (
+            losses.ndim != 1
+            or not len(losses)
+            or {name: array.shape for name, array in arrays.items()} != expected
+            or any(a.dtype != np.float64 or not np.isfinite(a).all() for a in (losses, *arrays.values()))
+        ):
+            raise ModelFileError(f"{self.path}: its parts do not make a state of this run")
+        if len(losses) > max_iter:
+            raise ValueError(f"max_iter is {max_iter}, but {self.path} holds {len(losses)} steps already")
+        now, before = ([arrays[f"{when}_{i}"] for i in range(n)] for when in ("now", "before"))
+        descent.restore(losses, now, before)
+        self._n_steps = descent.n_steps
+
+    def _compare(self, header: dict[str, Any]) -> None:
+        found: Any = header.get("run")
+        try:
+            settings, data = found["settings"], found["data"]
+            differences = [
+                f"{name} is {value!r} here and {settings.get(name)!r} there"
+                for name, value in self.run["settings"].items()
+                if settings.get(name) != value
+            ]
+            same = {name for name, digest in self.run["data"].items() if data.get(name) == digest}
+            differences += [f"{name} differs" for name in sorted((self.run["data"].keys() | data.keys()) - same)]
+        except (TypeError, LookupError, AttributeError):
+            raise ModelFileError(f"{self.path}: it does not say whose checkpoint it is") from None
+        if differences:
+            raise ValueError(f"{self.path} is the checkpoint of another run: {'; '.join(differences)}")
+
+    def __call__(self, progress: Progress) -> None:
+        if time.monotonic() >= self._due:
+            self.close(progress)
+
+    def close(self, progress: Progress) -> None:
+        """Write the checkpoint, unless there is nothing new to keep. A failure is a warning, the first of them."""
+        if progress.status == DIVERGED or progress.n_steps == self._n_steps:
+            return
+        losses, now, before = progress.state()
+        arrays = {"losses": losses}
+        for when, params in (("now", now), ("before", before)):
+            arrays.update({f"{when}_{i}": p for i, p in enumerate(params)})
+        try:
+            array_file.write(self.path, FORMAT, {"run": self.run}, arrays)
+            self._n_steps = progress.n_steps
+        except OSError as error:
+            if not self._has_warned:
+                self._has_warned = True
+                warnings.warn(
+                    f"no checkpoint could be written to {str(self.path)!r} ({error.strerror or error}): the run goes "
+                    f"on, and tries again every {self.every:g} seconds",
+                    CheckpointWarning,
+                    stacklevel=2,
+                )
+        self._due = time.monotonic() + self.every
+
+
+def checked_place(checkpoint: Any, checkpoint_every: Any, resume: Any) -> tuple[Path | None, float]:
+    """(path, seconds) from the arguments of fit."""
+    every = finite_number("checkpoint_every", checkpoint_every, minimum=0.0)
+    if not isinstance(resume, bool | np.bool_):
+        raise TypeError(f"resume is {resume!r}, expected True or False")
+    if checkpoint is None:
+        if resume:
+            raise ValueError("resume is True, but checkpoint is None: expected the path of a checkpoint")
+        return None, every
+    if not isinstance(checkpoint, str | os.PathLike):
+        raise TypeError(f"checkpoint is {checkpoint!r}, expected the path of a file or None")
+    path = Path(checkpoint)
+    if not path.name or path.is_dir():
+        raise ValueError(f"checkpoint is {str(checkpoint)!r}, a folder, expected the path of a file")
+    return path, every

@@ -1,0 +1,14 @@
+"""The two classifiers, each a chain of classes that grows from what scikit-learn asks to what users call.
+
+| file | what |
+| --- | --- |
+| protocol.py | parameters, tags and messages as scikit-learn wants them, without importing it |
+| settings.py | the constructor arguments, said and checked once |
+| prediction.py | what a fitted classifier says of rows |
+| training.py | fit and partial_fit |
+| classifiers.py | `SoftmaxClassifier`, `TwoLayerNet`, and `load` |
+"""
+
+from .classifiers import SoftmaxClassifier, TwoLayerNet, load
+
+__all__ = ["SoftmaxClassifier", "TwoLayerNet", "load"]

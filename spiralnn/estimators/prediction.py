@@ -1,0 +1,115 @@
+"""Prediction: what a fitted classifier says of rows."""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..checks.arrays import check_finite, feature_matrix, kernel_array
+from ..checks.labels import label_column
+from ..checks.scalars import thread_count
+from ..checks.weights import sample_weights
+from ..engine import fused
+from ..files import model_file
+from ..kernels.models import Model
+from .protocol import not_fitted
+from .settings import Settings
+
+PREDICT_ROWS = 1 << 17  # rows whose scores are held at a time where only their largest is wanted
+
+
+class Predictor(Settings):
+    """A classifier that is fitted, or not yet."""
+
+    if TYPE_CHECKING:
+        classes_: np.ndarray
+        n_features_in_: int
+        coefs_: list[np.ndarray]
+        intercepts_: list[np.ndarray]
+
+    def _params(self) -> list[np.ndarray]:
+        if not hasattr(self, "coefs_"):
+            raise not_fitted(self)
+        return [a for pair in zip(self.coefs_, self.intercepts_, strict=True) for a in pair]
+
+    def _checked_features(self, X: Any, finite: bool = True) -> tuple[np.ndarray, list[np.ndarray]]:
+        """X as a matrix, checked to be finite or left to the caller to check, and the parameters, all of one dtype."""
+        params = self._params()
+        self._check_column_names(X)
+        matrix = feature_matrix(X, n_features=self.n_features_in_, owner=type(self).__name__, finite=finite)
+        # computed in the model's own dtype, so that a float64 model does not lose digits to float32 rows
+        if matrix.dtype != params[0].dtype:
+            matrix = matrix.astype(np.result_type(params[0], matrix), copy=False)
+        return matrix, [kernel_array(p, matrix.dtype) for p in params]
+
+    def _scores(self, matrix: np.ndarray, params: list[np.ndarray], first_row: int = 0) -> np.ndarray:
+        """Scores of all rows; FloatingPointError when one is not finite. first_row: the number of matrix[0]."""
+        self._check_backend()
+        model = Model.of(params)
+        scores = np.empty((matrix.shape[0], len(self.classes_)), matrix.dtype)
+        if self.backend == "fused" and fused.any_scores(matrix, params, scores, n_threads=thread_count(self.n_threads)):
+            return scores
+        # with NumPy, who was asked for it, or has a closer look at numbers that may have overflowed on the way
+        for start in range(0, len(matrix), PREDICT_ROWS):
+            rows = slice(start, start + PREDICT_ROWS)
+            with np.errstate(over="ignore", invalid="ignore"):
+                finite = model.reference.finite_scores(matrix[rows], *params, scores[rows])
+            if not finite.all():
+                raise FloatingPointError(
+                    f"scores of row {first_row + start + int(finite.argmin())} are not finite: its values times the "
+                    f"fitted weights are beyond {matrix.dtype}. Scale X as in fit"
+                )
+        return scores
+
+    def decision_function(self, X: Any) -> np.ndarray:
+        """Class scores (N, K), before softmax, in the order of `classes_`. FloatingPointError when they overflow.
+
+        Two classes: as everywhere in scikit-learn, the score of the second less that of the first, (N,).
+        """
+        scores = self._scores(*self._checked_features(X))
+        with np.errstate(over="ignore"):  # infinite where no number is as large, with the right sign
+            return scores[:, 1] - scores[:, 0] if len(self.classes_) == 2 else scores
+
+    def predict(self, X: Any) -> np.ndarray:
+        """The class of the largest score of each row, from `classes_`; shape (N,). FloatingPointError: see there."""
+        self._check_backend()
+        return self._best_classes(*self._checked_features(X, finite=self.backend != "fused"))
+
+    def _best_classes(self, matrix: np.ndarray, params: list[np.ndarray]) -> np.ndarray:
+        """As of predict. The fused kernel finds out on its way whether the rows are finite."""
+        best = np.empty(len(matrix), np.intp)
+        if self.backend == "fused":
+            if fused.predict(matrix, params, best, n_threads=thread_count(self.n_threads)):
+                return self.classes_[best]
+            check_finite("X", matrix)  # X or the scores: if these, the following says which, or has a way around it
+        for start in range(0, len(best), PREDICT_ROWS):  # scores of all rows at once would need N x K numbers
+            rows = slice(start, start + PREDICT_ROWS)
+            best[rows] = self._scores(matrix[rows], params, start).argmax(axis=1)
+        return self.classes_[best]
+
+    def predict_log_proba(self, X: Any) -> np.ndarray:
+        """Logarithms of the class probabilities (N, K), without underflow. FloatingPointError when scores overflow."""
+        return self._log_probabilities(*self._checked_features(X))
+
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """Class probabilities (N, K): softmax of the scores. FloatingPointError when these overflow."""
+        return np.exp(self._log_probabilities(*self._checked_features(X)))
+
+    def _log_probabilities(self, matrix: np.ndarray, params: list[np.ndarray]) -> np.ndarray:
+        scores = self._scores(matrix, params)
+        with np.errstate(over="ignore"):  # what is too small for a number is -infinity, the logarithm of 0
+            scores -= scores.max(axis=1, keepdims=True)
+        scores -= np.log(np.exp(scores).sum(axis=1, keepdims=True))
+        return scores
+
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """Share of rows, or of the rows' weights (N,), whose class is predicted right."""
+        self._check_backend()
+        matrix, params = self._checked_features(X, finite=self.backend != "fused")
+        labels = label_column(y, matrix.shape[0])
+        weights = sample_weights(sample_weight, matrix.shape[0], np.float64)
+        return float(np.average(self._best_classes(matrix, params) == labels, weights=weights))
+
+    def save(self, path: Any) -> None:
+        """Write the fitted model to a file that `spiralnn.load` reads: see `spiralnn.files.model_file`."""
+        self._params()
+        model_file.save(self, path)
