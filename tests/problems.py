@@ -3,10 +3,12 @@
 from typing import NamedTuple
 
 import numpy as np
+import pytest
 from numba import config
 
 from spiralnn.engine import plan
 from spiralnn.kernels import linear, tile
+from spiralnn.kernels.models import Model
 
 JIT = not config.DISABLE_JIT
 
@@ -62,9 +64,20 @@ def relative_error(a, b):
     return error / size if size else float(error)
 
 
+# (D, K) whose kernels, made for exactly so few inputs and classes, are tried in the short form of a test; the others of
+# this kind take as long to compile, and are tried in its long form.
+OFTEN = {(1, 2), (1, 5), (2, 3), (3, 3), (4, 2)}
+
+
 def small_only(shapes):
     """The shapes (N, D, H, K) themselves; with the JIT off, those that Python is fast enough for."""
-    return [s for s in shapes if JIT or s[0] * (s[1] + s[3]) * max(s[2], 1) <= SMALL]
+    return [_in_its_form(s) for s in shapes if JIT or s[0] * (s[1] + s[3]) * max(s[2], 1) <= SMALL]
+
+
+def _in_its_form(shape):
+    _, D, H, K = shape
+    is_seldom = JIT and D and Model(D, H, K).has_few_inputs() and (D, K) not in OFTEN
+    return pytest.param(*shape, marks=pytest.mark.long) if is_seldom else shape
 
 
 def _around(*sizes):

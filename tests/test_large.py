@@ -10,8 +10,6 @@ import spiralnn
 from spiralnn.engine import fused
 from spiralnn.kernels import reference
 
-pytestmark = pytest.mark.xdist_group("large")  # its fixtures take seconds
-
 N, D = (1 << 27) + 37, 17  # 2.28e9 numbers; 2^31 of them end inside row 126 322 567
 LAST = [(1 << 31) // D, (1 << 31) // D + 1, N - 40, N - 1]  # rows with values, around number 2^31 and at the end
 

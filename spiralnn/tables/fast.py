@@ -68,8 +68,12 @@ def _arrow_reader(layout: Layout, words: Sequence[int]) -> Reader:
         except pyarrow.ArrowInvalid:
             return None
         matrix = np.empty((len(table), len(layout.inputs)))
-        for i in range(len(layout.inputs)):
-            matrix[:, i] = table.column(i).to_numpy()
+        start = 0
+        for batch in table.to_batches():  # whose columns each lie together
+            rows = matrix[start : start + len(batch)]
+            for i in range(len(layout.inputs)):
+                rows[:, i] = batch.column(i).to_numpy(zero_copy_only=False)
+            start += len(batch)
         if not np.isfinite(matrix).all():
             return None
         if layout.target is None:

@@ -15,8 +15,6 @@ import report  # noqa: E402
 
 from spiralnn.files.results import BadResults, save  # noqa: E402
 
-pytestmark = pytest.mark.xdist_group("bench")  # its fixtures take seconds
-
 JAX, C = "JAX", "C, all threads"
 RATE = 50e9  # of one thread, in the rows made by hand
 
@@ -113,7 +111,7 @@ def test_flops_of_the_network_are_the_defined_ones(suite):
 
 
 @pytest.mark.parametrize("operation", ["step", "predict"])
-@pytest.mark.parametrize("model, D, H", [("two_layer", 3, 8), ("linear", 2, None)])
+@pytest.mark.parametrize("model, D, H", [("two_layer", 2, 8), ("linear", 2, None)])
 def test_race_times_everybody_who_is_right(suite, model, D, H, operation, monkeypatch):
     monkeypatch.setattr(suite.turns, "CALL_SECONDS", 1e-4)
     given = suite.problems.problem(model, 60, "float32", D, H, 3)
@@ -147,7 +145,7 @@ class _Wrong:
         return lambda: classes
 
 
-@pytest.mark.parametrize("model, D, H, dtype", [("two_layer", 3, 8, "float32"), ("linear", 2, None, "float64")])
+@pytest.mark.parametrize("model, D, H, dtype", [("two_layer", 2, 8, "float32"), ("linear", 2, None, "float64")])
 def test_every_rung_takes_part_in_a_step(suite, model, D, H, dtype, monkeypatch):
     monkeypatch.setattr(suite.turns, "CALL_SECONDS", 1e-4)
     given = suite.problems.problem(model, 60, dtype, D, H, 3)
@@ -180,19 +178,20 @@ def test_the_slow_take_every_nth_turn(suite):
 def test_compare_and_sweep_give_rows_that_load(suite, tmp_path, results, monkeypatch):
     monkeypatch.setattr(suite.turns, "CALL_SECONDS", 1e-4)
     monkeypatch.setattr(suite.turns, "PAUSE", 0)
-    monkeypatch.setattr(suite.compare, "CASES", [("two_layer", (50, 3, 8, 3)), ("linear", (50, 2, None, 3))])
-    monkeypatch.setattr(suite.sweep, "SWEEPS", [("D", (3,), {"H": 8, "K": 3}), ("K", (3, 2), {"D": 3, "H": 8})])
+    monkeypatch.setattr(suite.compare, "IMPLEMENTATIONS", suite.implementations.OWN)
+    monkeypatch.setattr(suite.compare, "CASES", [("two_layer", (50, 2, 8, 3)), ("linear", (50, 2, None, 3))])
+    monkeypatch.setattr(suite.sweep, "SWEEPS", [("D", (2,), {"H": 8, "K": 3}), ("K", (3, 10), {"D": 2, "H": 8})])
     monkeypatch.setattr(suite.sweep, "FEWEST_ROWS", 40)
     monkeypatch.setattr(suite.sweep, "STEP_FLOPS", 1)
     results["interleaved"], results["sweep"] = suite.compare.measure(quick=True), suite.sweep.measure(quick=False)
-    assert len(results["interleaved"]) == 2 * 2 * (4 + 3)  # cases, dtypes, implementations of a step and a prediction
+    assert len(results["interleaved"]) == 2 * 2 * 2 * 3  # cases, dtypes, operations, implementations
     assert [(row["axis"], row["D"], row["K"], row["N"]) for row in results["sweep"][::4]] == [
-        ("D", 3, 3, 41), ("K", 3, 3, 41), ("K", 3, 2, 41),
+        ("D", 2, 3, 41), ("K", 2, 3, 41), ("K", 2, 10, 41),
     ]  # fmt: skip
     path = tmp_path / "results.json"
     save(path, results)
     assert records.load(path) == results
-    assert "50, 3, 8, 3" in report.text(results)
+    assert "50, 2, 8, 3" in report.text(results)
 
 
 # -------------------------------------------------------------------------------------------- what is made of it

@@ -11,8 +11,6 @@ import pytest
 from commands import Haste, assert_wrong_usage, png_size, run, start
 from places import ROOT
 
-pytestmark = pytest.mark.xdist_group("train")  # its fixtures take seconds
-
 LINEAR_LOG = """\
 iteration 0: loss 1.096956
 iteration 10: loss 0.917265

@@ -33,10 +33,7 @@ from spiralnn.scaling import hardware
 
 DAY = 24 * 3600
 
-pytestmark = [
-    pytest.mark.skipif(numba.config.DISABLE_JIT, reason="nothing is compiled"),
-    pytest.mark.xdist_group("cache"),  # its fixtures take seconds
-]
+pytestmark = pytest.mark.skipif(numba.config.DISABLE_JIT, reason="nothing is compiled")
 JOB = Path(__file__).resolve().with_name("cache_job.py")
 forks = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 as_root = pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root may give files away")

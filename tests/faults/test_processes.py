@@ -23,10 +23,7 @@ from spiralnn.estimators import protocol
 
 SCENARIOS = Path(__file__).resolve().parent / "process_scenarios.py"
 
-pytestmark = [
-    pytest.mark.skipif(numba.config.DISABLE_JIT, reason="nothing is compiled"),
-    pytest.mark.xdist_group("processes"),  # its fixtures take seconds
-]
+pytestmark = pytest.mark.skipif(numba.config.DISABLE_JIT, reason="nothing is compiled")
 forks = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 
 

@@ -19,8 +19,6 @@ from spiralnn.scaling import hardware, measuring, planning, report, results, row
 from spiralnn.scaling.hardware import Limits
 from spiralnn.scaling.planning import Case
 
-pytestmark = pytest.mark.xdist_group("scaling")  # its fixtures take seconds
-
 FIGURES = {"scale-time.png", "scale-row.png", "scale-memory.png", "scale-threads.png"}
 LIMITS = {(dtype, n): Limits(5e10 * n, 3e10) for dtype in ("float64", "float32") for n in (1, 2)}
 
