@@ -41,7 +41,7 @@ def expected(X, y, params):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("H", [0, 3])
+@pytest.mark.parametrize("H", [pytest.param(0, marks=pytest.mark.long), 3])
 def test_beyond_two_to_the_31(rows, H):
     X, y = rows
     assert X.size > 1 << 31

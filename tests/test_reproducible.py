@@ -123,12 +123,12 @@ print(digest.hexdigest())
 """
 
 
-EACH_KIND = [(2, 0, 3, "f8"), (40, 0, 5, "f4"), (2, 9, 2, "f4"), (37, 21, 4, "f8")]
+SOME = [(40, 0, 5, "f4"), (2, 9, 2, "f8")]
 SHAPES = [(2, 0, 3), (5, 0, 4), (40, 0, 5), (2, 11, 3), (2, 9, 2), (3, 17, 5), (37, 21, 4)]
 ALL = [(*shape, dtype) for shape in SHAPES for dtype in ("f8", "f4")]
 
 
-@pytest.mark.parametrize("shapes", [EACH_KIND, pytest.param(ALL, marks=pytest.mark.long)], ids=["some", "all"])
+@pytest.mark.parametrize("shapes", [SOME, pytest.param(ALL, marks=pytest.mark.long)], ids=["some", "all"])
 def test_register_blocks_of_any_size_give_the_same_bits(shapes, tmp_path):
     paths = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
 

@@ -266,8 +266,7 @@ class Trainer(Predictor):
         if continues:
             if not np.array_equal(self.classes_, classes):
                 raise ValueError(f"y holds classes {classes!r}, but warm_start continues from {self.classes_!r}")
-            fitted = [a for pair in zip(self.coefs_, self.intercepts_, strict=True) for a in pair]
-            return checked_parameters("the fitted model", fitted, model, dtype)
+            return checked_parameters("the fitted model", self._params(), model, dtype)
         if self.init is not None:
             return checked_parameters("init", self.init, model, dtype)
         drawn = model.initial(random_numbers(self.random_state).randn, self.init_scale)

@@ -18,6 +18,7 @@ from commands import assert_wrong_usage, run, start
 
 import spiralnn
 from spiralnn import cli, tables
+from spiralnn.checks import arrays
 from spiralnn.cli import console, predict
 
 WORDS = np.array(["ant", "bee", "cat"])
@@ -282,6 +283,17 @@ def test_words_quotes_line_ends_and_byte_order_marks(spiral, encoding, end, caps
     assert (code, err) == (0, "") and out.split("\n")[:-1] == linear.predict(X).tolist()
     assert call(capsys, *arguments, "--out", "labels.csv")[0] == 0
     assert pd.read_csv("labels.csv")["label"].tolist() == linear.predict(X).tolist()
+
+
+def test_rows_of_a_table_are_checked_once(capsys, monkeypatch):
+    looked_at, check = [], arrays.check_finite
+    monkeypatch.setattr(arrays, "check_finite", lambda name, *rest: (looked_at.append(name), check(name, *rest)))
+    write("t.csv", "a,b,l\n1,2,0\n3,4,1\n")
+    assert report(capsys, "fit", "t.csv", "--target", "l", "--model", "linear")["N"] == 2
+    assert "X" not in looked_at
+    with pytest.raises(ValueError, match="X holds NaN"):
+        spiralnn.SoftmaxClassifier().fit([[np.nan], [1.0]], [0, 1])
+    assert "X" in looked_at
 
 
 def test_what_pandas_adds_to_parquet_is_no_input(spiral, capsys):

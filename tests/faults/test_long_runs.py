@@ -247,7 +247,7 @@ def _is_watched(frame):
 @pytest.mark.filterwarnings("ignore::spiralnn.FitInterruptedWarning")
 @pytest.mark.parametrize(
     ("callback", "stride"),
-    [(None, 1), (call_back, 9), pytest.param(call_back, 1, marks=pytest.mark.long)],
+    [(None, 1), (call_back, 17), pytest.param(call_back, 1, marks=pytest.mark.long)],
     ids=["slices", "some steps", "steps"],
 )
 def test_ctrl_c_at_any_line_leaves_whole_steps(callback, stride, path, monkeypatch):
