@@ -122,12 +122,12 @@ def _forward(X, row, rows, w, bias, x, s, watch=None):
     D = X.shape[1]
     for _ in if_(D < MANY_INPUTS):
         load_inputs(X, row, rows, 0, D, x, watch)
-        _few_scores(x, D, rows, w, bias, s)
+        few_scores(x, D, rows, w, bias, s)
     for _ in if_(D > MANY_INPUTS - 1):
         _row_scores(X, row, rows, w, bias, s, watch)
 
 
-def _few_scores(x, D, rows, w, bias, s):
+def few_scores(x, D, rows, w, bias, s):
     """s = w x + bias, lanes along rows: two vectors of rows and CLASSES classes at a time."""
     L = lanes(x)
     for k in loop(0, s.shape[0], CLASSES):

@@ -9,6 +9,8 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
+from .rows import WHOLE
+from .steps import RUNNING, close_of
 from .sync import (
     ALONE,
     BASE,
@@ -40,30 +42,12 @@ from .sync import (
     word_at,
 )
 from .tile import carve
-from .updates import apply, sum_of_squares
-from .vectors import (
-    ENTRY,
-    add_to,
-    body_of,
-    lanes,
-    load,
-    load_acquire,
-    loop,
-    minimum,
-    store,
-    traced,
-    var,
-    while_,
-    zeros,
-)
+from .updates import apply
+from .vectors import ENTRY, add_to, body_of, lanes, load, load_acquire, loop, store, traced, zeros
 
 # Columns that one thread adds up and updates at a time. 8192 float64 of a few rows stay in the second-level cache.
 COLUMNS = 8192
-PATIENCE = 10  # steps in a row that must gain less than tol before a descent has converged
 
-BEYOND = 1 << 60  # more rows than any: what the stop flag adds to the next one
-
-RUNNING, DIVERGED, CONVERGED = 0, 1, 2  # status[1]
 OVER, STOPPED, BUSY, GONE = 0, 1, 2, 3  # what `participate` returns
 BLOCK, BLOCK_PHASE, PACKED, LEAF, ROW, TOP = range(6)  # places in a cursor: what a thread has in its hands
 CURSOR_SIZE = 8
@@ -84,20 +68,21 @@ class Memory(NamedTuple):
     """What the steps read and write, of all threads together.
 
     theta (3, P), state (3, state_rows P): step i reads row i % 3 and writes row (i + 1) % 3, so that what was before a
-    step that diverges is still there. sums (blocks + threads depth, P + 16), losses (steps of a call), best (2,): the
-    lowest loss, and how many steps ago it last gained tol. status (2,): whole steps so far, and RUNNING or what ended
-    them. leaves and, one after the other, additions as in `tree.Blocks`; settings (1, n) of the update.
+    step that diverges is still there (other updates have fewer versions). sums (blocks + threads depth, P + 16), losses
+    (steps of a call). status (2,): whole steps so far, and RUNNING or what ended them. leaves and, one after the other,
+    additions as in `tree.Blocks`; settings (1, n) of the update; numbers (1, n) and solver are those of `steps.py`.
     """
 
     theta: np.ndarray
     state: np.ndarray
     sums: np.ndarray
     losses: np.ndarray
-    best: np.ndarray
     status: np.ndarray
     leaves: np.ndarray
     additions: np.ndarray
     settings: np.ndarray
+    numbers: np.ndarray
+    solver: tuple
 
 
 @traced
@@ -125,41 +110,28 @@ def combine(sums, additions, first, last):
         _add_row(sums, load_acquire(additions, j), load_acquire(additions, j + 1), first, last)
 
 
-def compiled(kernels, update):
-    """The loop for these tile kernels and this update: a jitted function."""
-    pack_body, tile_body, apply_update = body_of(kernels.pack), body_of(kernels.add_tile), apply(update)
-
-    def arrays(workspace, model, tile_rows):
-        return carve(workspace, kernels.shapes(*model, tile_rows, lanes(workspace)))
+def compiled(kernels, update, source=WHOLE):
+    """The loop for these tile kernels, this update, and rows of this source: a jitted function."""
+    pack_body, apply_update, close = body_of(kernels.pack), apply(update), close_of(update)
+    add_rows, versions = source.add_rows(kernels), update.versions
+    features, first_row, count_rows, total_of, memory_of = source[1:6]
 
     @traced
     def pack(theta, now, D, H, K, tile_rows, workspace):
-        pack_body(theta, now, D, H, K, arrays(workspace, (D, H, K), tile_rows))
-
-    @traced
-    def add_rows(X, y, row, end, most, D, H, K, tile_rows, workspace, sums, i, sync) -> int:
-        """sums[i] += the sums of rows [row, end), tile by tile, until told to stop, or after `most` rows.
-
-        Returns the row after the last. Twin: reference.add_rows.
-        """
-        at, limit = var(row), minimum(end, row + most)
-        for _ in while_(lambda: at.value + load_acquire(sync, STOP) * BEYOND < limit):
-            rows = minimum(tile_rows, end - at.value)
-            tile_body(X, y, at.value, rows, H, K, arrays(workspace, (D, H, K), tile_rows), sums, i)
-            at.set(at.value + rows)
-        return at.value
+        pack_body(theta, now, D, H, K, carve(workspace, kernels.shapes(D, H, K, tile_rows, lanes(workspace))))
 
     @njit(**ENTRY)
-    def participate(me, steps, wanted, tiles, tol, sync, X, y, cut, model, n_weights, workspace, cursor, memory):
+    def participate(me, steps, wanted, tiles, sync, rows, y, cut, model, n_weights, workspace, cursor, memory):
         """What one thread does of a call: take parts of its steps until all are done.
 
         Thread 0 is the caller: steps > 0 opens a call of so many, for `wanted` threads; 0 goes on with the one that is
         open. It comes back BUSY after so many tiles, or after waiting for long, to have a look at its signals. Helpers
         stay for PARK microseconds beyond a call. y is the labels' bytes, or a pair of these and weights. workspace
-        (1, n) is one array for all that a thread needs: each takes its time to hand over.
+        (1, n) is one array for all that a tile needs: each takes its time to hand over.
         """
-        theta, state, sums, losses, best, status, leaves, additions, settings = memory
-        N, D = X.shape
+        theta, state, sums, losses, status, leaves, additions, settings, numbers, solver = memory
+        X = features(rows)
+        D = X.shape[1]
         P = theta.shape[1]
         n_blocks = leaves.shape[0]
         n_shares = (P + COLUMNS - 1) // COLUMNS
@@ -210,11 +182,12 @@ def compiled(kernels, update):
                 cursor[LEAF] = -1
             alone = sync[WANTED] == 1
             step = sync[FIRST] + (phase - sync[BASE]) // 2
-            now, then = step % 3, (step + 1) % 3
+            now, then = step % versions, (step + 1) % versions
+            count = count_rows(rows, step)
             is_last = False
             if phase & 1 == 0:
                 if cursor[PACKED] != phase:
-                    pack(theta, now, D, model.H, model.K, cut.tile_rows, workspace)
+                    pack(theta, now, D, model.H, model.K, cut.tile_rows, memory_of(workspace))
                     cursor[PACKED] = phase
                 first_leaf = leaves[part, 0]
                 leaf, row, top = cursor[LEAF], cursor[ROW], cursor[TOP]
@@ -222,14 +195,15 @@ def compiled(kernels, update):
                     leaf, row, top = first_leaf, first_leaf * cut.leaf_rows, 0
                 while leaf < leaves[part, 1]:
                     end = (leaf + 1) * cut.leaf_rows
-                    end = end if end < N else N  # as min would be: a function that takes its time to compile
+                    end = end if end < count else count  # as min would be: a function that takes its time to compile
                     into = part if top == 0 else spare + top
                     if row == leaf * cut.leaf_rows:
                         clear_row(sums, into)
                     most = tiles * cut.tile_rows
                     start, row = row, add_rows(
-                        X, y, row, end, most, D, model.H, model.K, cut.tile_rows, workspace, sums, into, sync
-                    )
+                        rows, y, theta, now, first_row(rows, step), row, end, most, D, model.H, model.K, cut.tile_rows,
+                        workspace, sums, into, sync,
+                    )  # fmt: skip
                     tiles -= (row - start) // cut.tile_rows
                     if row < end:
                         if word_at(sync, STOP) != 0:
@@ -257,28 +231,18 @@ def compiled(kernels, update):
                 high = low + COLUMNS if low + COLUMNS < P else P
                 combine(sums, additions, low, high)
                 middle = low if n_weights < low else high if n_weights > high else n_weights
-                share = 1.0 / sums[0, P + WEIGHT]
-                apply_update(theta, state, now, then, sums, low, middle, high, share, settings, X)
+                total = total_of(rows, count, sums[0, P + WEIGHT])
+                apply_update(theta, state, now, then, sums, low, middle, high, 1.0 / total, settings, X)
                 if phase & 1:
                     is_last = part == n_shares - 1 if alone else count_done(sync) == n_shares
             if is_last:
-                loss = sums[0, P + LOSS] / sums[0, P + WEIGHT]  # NaN of any parameter that is not finite
-                reg = settings[0, 0]
-                if reg > 0.0:  # squares may overflow, and 0 times infinity is no loss
-                    loss += 0.5 * reg * sum_of_squares(theta, now, n_weights)
-                losses[step - sync[FIRST]] = loss
-                if not np.isfinite(loss):
-                    status[1] = DIVERGED
-                else:
-                    if tol >= 0.0 and loss >= best[0] - tol and best[1] + 1 >= PATIENCE:
-                        status[1] = CONVERGED
-                    status[0] = step + 1
-                    best[1] = 0.0 if loss < best[0] - tol else best[1] + 1.0
-                    best[0] = loss if loss < best[0] else best[0]
+                loss = sums[0, P + LOSS]  # NaN of any parameter that is not finite
+                total = total_of(rows, count, sums[0, P + WEIGHT])
+                close(step, sync[FIRST], now, then, loss, total, n_weights, X, memory)
                 phase = (phase // 2 + 1) * 2
                 part = 0 if status[1] == RUNNING and step + 1 < sync[LAST] else CLOSED
                 open_next(sync, sync[WANTED], phase, part)
 
-    getattr(participate, "py_func", participate).kernel_name = f"{kernels.name}-{update.name}"
+    getattr(participate, "py_func", participate).kernel_name = f"{source.name}{kernels.name}-{update.name}"
     return participate
 

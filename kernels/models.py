@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from . import few_inputs, linear, reference, two_layer
+from . import few_inputs, linear, newton, reference, two_layer, two_layer_units
 
 # With few inputs a hidden value costs few multiply-adds: computing it again beats keeping it, and the gradients
 # follow from (D + 1) (K - 1) sums a unit, as long as these fit the registers. Share of the multiply-add rate at
@@ -20,9 +20,10 @@ FEW_INPUTS, FEW_SUMS = 4, 9
 
 
 class Part(NamedTuple):
-    """Where one parameter lies in the padded vector of the kernels: rows of `pitch`, of which `columns` are used.
+    """Where a parameter lies in the padded vector of the kernels: rows of `pitch`, of which `columns` are used.
 
-    Padding is zero, and stays zero. transposed: whether the columns there are the rows of the parameter.
+    Padding is zero, and stays zero. transposed: whether the columns there are the rows of the parameter. start: the
+    first of the columns, where it lies in several parts.
     """
 
     name: str
@@ -31,6 +32,7 @@ class Part(NamedTuple):
     pitch: int
     columns: int
     transposed: bool = False
+    start: int = 0
 
     @property
     def end(self) -> int:
@@ -57,6 +59,43 @@ class Kernels(NamedTuple):
     predict_shapes: Callable[[int, int], Sequence[tuple[int, int]]]
     backward_rows: Any
     backward_shapes: Callable[[int, int], Sequence[tuple[int, int]]]
+    reads_theta: bool = False  # whether the arrays of add_tile end with theta, as one row
+
+
+class Layout(NamedTuple):
+    """The parts of a padded vector of parameters, in the order in which they lie there: weights, then biases."""
+
+    parts: tuple[Part, ...]
+    shapes: dict[str, tuple[int, ...]]  # of the parameters
+
+    @property
+    def size(self) -> int:
+        return self.parts[-1].end
+
+    @property
+    def n_weights(self) -> int:
+        """Elements that are weights, and penalised."""
+        return min(part.first for part in self.parts if part.name.startswith("b"))
+
+    def flatten(self, params: Sequence[np.ndarray]) -> np.ndarray:
+        """Parameters as the padded vector, float64."""
+        theta = np.zeros(self.size)
+        given = dict(zip(self.shapes, params, strict=True))
+        for part in self.parts:
+            value = np.atleast_2d(given[part.name])
+            block = theta[part.first : part.end].reshape(part.rows, part.pitch)
+            value = value.T if part.transposed else value
+            block[:, : part.columns] = value[:, part.start : part.start + part.columns]
+        return theta
+
+    def unflatten(self, theta: np.ndarray, dtype: Any) -> tuple[np.ndarray, ...]:
+        """Parameters, copied from the padded vector."""
+        found = {name: np.empty(shape, dtype) for name, shape in self.shapes.items()}
+        for part in self.parts:
+            value = np.atleast_2d(found[part.name])
+            block = theta[part.first : part.end].reshape(part.rows, part.pitch)[:, : part.columns]
+            (value.T if part.transposed else value)[:, part.start : part.start + part.columns] = block
+        return tuple(found.values())
 
 
 class Model(NamedTuple):
@@ -86,36 +125,29 @@ class Model(NamedTuple):
         """Number of parameters."""
         return sum(math.prod(shape) for shape in self.shapes)
 
-    def layout(self) -> tuple[Part, ...]:
-        """The parts of the padded vector, in the order in which they lie there: weights, then biases."""
+    @property
+    def layout(self) -> Layout:
+        """Where parameters lie in the padded vector of the kernels."""
         return _layout(self)
+
+    def batch_layout(self, itemsize: int) -> Layout:
+        """The same for the kernels of batches."""
+        return _batch_layout(self, itemsize)
 
     @property
     def n_weights(self) -> int:
-        """Elements of the padded vector that are weights, and penalised."""
-        return min(part.first for part in self.layout() if part.name.startswith("b"))
+        return self.layout.n_weights
 
     @property
     def padded_size(self) -> int:
-        return self.layout()[-1].end
+        """Elements of the padded vector, in either layout."""
+        return self.layout.size
 
     def flatten(self, params: Sequence[np.ndarray]) -> np.ndarray:
-        """Parameters as the padded vector, float64."""
-        theta = np.zeros(self.padded_size)
-        given = dict(zip(self.names, params, strict=True))
-        for part in self.layout():
-            value = np.atleast_2d(given[part.name])
-            block = theta[part.first : part.end].reshape(part.rows, part.pitch)
-            block[:, : part.columns] = value.T if part.transposed else value
-        return theta
+        return self.layout.flatten(params)
 
     def unflatten(self, theta: np.ndarray, dtype: Any) -> tuple[np.ndarray, ...]:
-        """Parameters, copied from the padded vector."""
-        found = {}
-        for part in self.layout():
-            block = theta[part.first : part.end].reshape(part.rows, part.pitch)[:, : part.columns].astype(dtype)
-            found[part.name] = np.ascontiguousarray(block.T) if part.transposed else block
-        return tuple(found[name].reshape(shape) for name, shape in zip(self.names, self.shapes, strict=True))
+        return self.layout.unflatten(theta, dtype)
 
     def split(self, flat: np.ndarray) -> list[np.ndarray]:
         """Views of a vector of parameters without padding, one after the other, in their shapes."""
@@ -125,6 +157,16 @@ class Model(NamedTuple):
     def initial(self, randn: Callable[..., np.ndarray], scale: float) -> tuple[np.ndarray, ...]:
         """Weights from normal numbers times scale, and zero biases, as the case study begins."""
         return tuple(scale * randn(*shape) if len(shape) == 2 else np.zeros(shape) for shape in self.shapes)
+
+    def glorot(self, uniform: Callable[..., np.ndarray]) -> tuple[np.ndarray, ...]:
+        """The network's weights from uniform numbers in (-a, a), a^2 = 6 / (fan in + fan out), and zero biases (Glorot
+        and Bengio, 2010); the linear model, which is convex, begins with zeros."""
+        if not self.H:
+            return tuple(np.zeros(shape) for shape in self.shapes)
+        return tuple(
+            uniform(-1.0, 1.0, shape) * math.sqrt(6.0 / sum(shape)) if len(shape) == 2 else np.zeros(shape)
+            for shape in self.shapes
+        )
 
     def places(self) -> np.ndarray:
         """(size,) int64: where each parameter, in the order W, b, W2, b2 without padding, lies in the padded vector."""
@@ -158,18 +200,59 @@ class Model(NamedTuple):
         """The kernels for this shape. The one place where this is decided."""
         return _kernels(self)
 
+    def has_units(self) -> bool:
+        """Whether batches are computed with lanes along hidden units."""
+        return self.H > 0 and not self.has_few_inputs()
+
+    def batch_kernels(self) -> Kernels:
+        """Those for batches of rows that were copied one after the other."""
+        kernels = _kernels(self)
+        if not self.has_units():
+            return kernels
+        units = two_layer_units
+        return kernels._replace(
+            name="two_layer_units", shapes=units.shapes, pack=units.pack, add_tile=units.tile, reads_theta=True
+        )
+
     @property
     def reference(self) -> Any:
         """The same model in NumPy: loss_gradients, scores."""
         return reference.TWO_LAYER if self.H else reference.LINEAR
 
 
+class SecondOrder(Model):
+    """The linear model, H = 0, with the Hessian in its sums: what a pass of Newton's method needs of it."""
+
+    @property
+    def padded_size(self) -> int:
+        """Numbers in a row of sums, of which the gradient, laid out as ever, is the beginning."""
+        return newton.size(self.D, self.K)
+
+    def kernels(self) -> Kernels:
+        return _kernels(Model(*self))._replace(
+            name="linear_hessian", shapes=newton.shapes, pack=newton.pack, add_tile=newton.tile
+        )
+
+    def flops(self, N: int) -> float:
+        """The same, and two of each number of the Hessian."""
+        return super().flops(N) + 2.0 * N * (newton.size(self.D, self.K) - newton.gradient_size(self.D, self.K))
+
+
 # Asked for at every call on a few rows, of a few models.
 
 
 @functools.lru_cache(maxsize=64)
-def _layout(model: Model) -> tuple[Part, ...]:
-    return tuple(Part(*part) for part in (two_layer if model.H else linear).layout(*model))
+def _layout(model: Model) -> Layout:
+    parts = (two_layer if model.H else linear).layout(*model)
+    return Layout(tuple(Part(*part) for part in parts), dict(zip(model.names, model.shapes, strict=True)))
+
+
+@functools.lru_cache(maxsize=64)
+def _batch_layout(model: Model, itemsize: int) -> Layout:
+    if not model.has_units():
+        return _layout(model)
+    parts = two_layer_units.layout(*model, 64 // itemsize)
+    return _layout(model)._replace(parts=tuple(Part(*part) for part in parts))
 
 
 @functools.lru_cache(maxsize=64)

@@ -146,3 +146,53 @@ def gradient(theta, total, is_weight, reg):
 def gradient_descent(theta, total, is_weight, reg, step_size):
     """The next parameters."""
     return theta - step_size * gradient(theta, total, is_weight, reg)
+
+
+# The rules of batches: theta (P,) and state (n P,) are overwritten; settings as in updates.py, from the step size on.
+
+
+def momentum(theta, gradient, state, settings):
+    """Gradient descent with momentum."""
+    step_size, momentum = settings[:2]
+    state[:] = momentum * state - step_size * gradient
+    theta += state
+
+
+def nesterov(theta, gradient, state, settings):
+    """The same with the gradient as of where the velocity leads."""
+    step_size, momentum = settings[:2]
+    state[:] = momentum * state - step_size * gradient
+    theta += momentum * state - step_size * gradient
+
+
+def adam(theta, gradient, state, settings):
+    """Adam; the step size holds its bias corrections."""
+    step_size, beta_1, beta_2, rest_1, rest_2, epsilon = settings[:6]
+    mean, square = state.reshape(2, -1)
+    mean[:] = beta_1 * mean + rest_1 * gradient
+    square[:] = beta_2 * square + rest_2 * np.square(gradient)
+    theta -= step_size * mean / (np.sqrt(square) + epsilon)
+
+
+# What Newton's method needs of the linear model.
+
+
+def linear_hessian(X, W, b, sample_weight=None):
+    """Second derivatives (M, M), M = (K - 1) (D + 1), of the mean loss with respect to W_k and b_k, k < K - 1.
+
+    Mean of (diag(p) - p p^T) (x) x~ x~^T, x~ = (x, 1): class after class, each with its inputs and then its bias.
+    """
+    scores = np.dot(X, W) + b
+    p = np.exp(scores - np.max(scores, axis=1, keepdims=True))
+    p /= np.sum(p, axis=1, keepdims=True)
+    inputs = np.column_stack([X, np.ones(len(X), X.dtype)])
+    share = np.full(len(X), 1 / len(X), X.dtype)
+    if sample_weight is not None:
+        share = sample_weight / np.sum(sample_weight, dtype=np.float64)
+    classes = range(p.shape[1] - 1)
+
+    def block(k, j):
+        curvatures = share * p[:, k] * ((k == j) - p[:, j])
+        return np.dot(inputs.T, curvatures[:, np.newaxis] * inputs)
+
+    return np.block([[block(k, j) for j in classes] for k in classes])

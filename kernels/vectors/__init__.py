@@ -22,7 +22,7 @@ vector's length: one source, so the twin cannot differ. With NUMBA_BOUNDSCHECK=1
 | values.py | vectors, floats, integers and variables with their operators; lanes, var, fma, minimum; choose: blocks |
 | control.py | loop, if_, while_, vector_runs |
 | memory.py | load, store, add_to; load_scalar, broadcast, gather, load_deinterleaved, ...; view, prefetch |
-| lanes.py | zeros, full, iota, broadcast_int, as_float; select, relu, maximum; transpose, reduce_add, reduce_add_each |
+| lanes.py | zeros, full, iota, broadcast_int, as_float; select, relu, maximum; transpose, reduce_add, ... |
 | elementary.py | exp_of_negative, log |
 | atomics.py | load_acquire, store_release, fetch_add; pause, futex_wait, futex_wake |
 | backend.py | every use of an internal of Numba or llvmlite |
@@ -42,14 +42,17 @@ from .entry import ENTRY, body_of, traced
 from .lanes import (
     as_float,
     broadcast_int,
+    everywhere,
     full,
     iota,
     maximum,
     reduce_add,
     reduce_add_each,
+    reduce_max,
     relu,
     round_to,
     select,
+    sqrt,
     transpose,
     zeros,
 )
@@ -59,12 +62,15 @@ from .memory import (
     first_aligned,
     gather,
     load,
+    load_as,
     load_contiguous,
     load_deinterleaved,
+    load_index,
     load_scalar,
     load_strided_bytes,
     prefetch,
     store,
+    store_element,
     store_int,
     store_scalar,
     stride,
@@ -81,6 +87,7 @@ __all__ = [
     "broadcast",
     "broadcast_int",
     "choose",
+    "everywhere",
     "exp_of_negative",
     "fetch_add",
     "first_aligned",
@@ -94,8 +101,10 @@ __all__ = [
     "lanes",
     "load",
     "load_acquire",
+    "load_as",
     "load_contiguous",
     "load_deinterleaved",
+    "load_index",
     "load_scalar",
     "load_strided_bytes",
     "log",
@@ -106,10 +115,13 @@ __all__ = [
     "prefetch",
     "reduce_add",
     "reduce_add_each",
+    "reduce_max",
     "relu",
     "round_to",
     "select",
+    "sqrt",
     "store",
+    "store_element",
     "store_int",
     "store_release",
     "store_scalar",

@@ -215,11 +215,18 @@ def call(builder, name, result, arguments, variadic=False):
     return builder.call(cgutils.get_or_insert_function(builder.module, kind, name), arguments)
 
 
+def _intrinsic(name, kind):
+    size = 8 * bytes_of(kind)
+    return f"llvm.{name}.v{kind.count}f{size}" if isinstance(kind, ir.VectorType) else f"llvm.{name}.f{size}"
+
+
 def fmuladd(builder, a, b, c):
     """a b + c: fused where the target has such an instruction, else multiply and add; never a call of libm's fma."""
-    kind, size = a.type, 8 * bytes_of(a.type)
-    name = f"llvm.fmuladd.v{kind.count}f{size}" if isinstance(kind, ir.VectorType) else f"llvm.fmuladd.f{size}"
-    return call(builder, name, kind, [a, b, c])
+    return call(builder, _intrinsic("fmuladd", a.type), a.type, [a, b, c])
+
+
+def square_root(builder, a):
+    return call(builder, _intrinsic("sqrt", a.type), a.type, [a])
 
 
 # ------------------------------------------------------------------------------------------- control

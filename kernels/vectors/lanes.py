@@ -20,6 +20,13 @@ def full(a, number):
     return np.full(lanes(a), number, a.dtype)
 
 
+def everywhere(a, value):
+    """The float `value` in every lane, in the dtype of the array a."""
+    if isinstance(a, Array):
+        return Vector(a.builder, backend.splat(a.builder, converted(plain(value), a.element).value, lanes(a)))
+    return np.full(lanes(a), value, a.dtype)
+
+
 def iota(a):
     """The vector 0, 1, 2, ... of the dtype of the array a."""
     if isinstance(a, Array):
@@ -64,6 +71,14 @@ def maximum(a, b):
     return select(a > b, a, b)
 
 
+def sqrt(x):
+    """The square root, rounded once."""
+    x = plain(x)
+    if isinstance(x, (Vector, Scalar)):
+        return x.like(backend.square_root(x.builder, x.value))
+    return np.sqrt(x)
+
+
 def round_to(vector, a):
     """The vector rounded to the dtype of the array a, in its own dtype."""
     vector = plain(vector)
@@ -106,6 +121,18 @@ def reduce_add(vector):
     if not isinstance(vector, Vector):
         return vector.sum()
     return Scalar(vector.builder, backend.first_lane(vector.builder, _fold(vector.builder, vector.value, 1)))
+
+
+def reduce_max(vector):
+    """The largest lane as a float."""
+    vector = plain(vector)
+    if not isinstance(vector, Vector):
+        return vector.max()
+    while backend.lanes_of(vector.value.type) > 1:
+        half = backend.lanes_of(vector.value.type) // 2
+        parts = [backend.shuffle(vector.builder, vector.value, None, range(i, i + half)) for i in (0, half)]
+        vector = maximum(*(Vector(vector.builder, part) for part in parts))
+    return Scalar(vector.builder, backend.first_lane(vector.builder, vector.value))
 
 
 def reduce_add_each(vectors):

@@ -16,6 +16,15 @@ def load(a, i, t):
     return a[i, t : t + lanes(a)].copy()
 
 
+def load_as(a, i, t, like):
+    """The vector a[i, t:t + lanes of `like`] in the dtype of the array `like`."""
+    if isinstance(a, Array):
+        kind = backend.vector_type(a.element, lanes(like))
+        return converted(Vector(a.builder, backend.load(a.builder, a.address([i, t], lanes(like)), kind)), like.element)
+    _check_vector(a, t, lanes(like))
+    return a[i, t : t + lanes(like)].astype(like.dtype)
+
+
 def store(a, i, t, vector):
     """a[i, t:t + lanes] = vector, converted to the dtype of a."""
     vector = plain(vector)
@@ -74,6 +83,22 @@ def store_scalar(a, i, j, value):
         backend.store(a.builder, converted(value, a.element).value, a.address([i, j]))
     else:
         a[i, j] = value
+
+
+def store_element(a, value, *index):
+    """a[index] = value, of the dtype of a, whatever that is."""
+    if isinstance(a, Array):
+        backend.store(a.builder, value.value, a.address(index))
+    else:
+        a[index] = value
+
+
+def load_index(a, i):
+    """The unsigned integer a[i] as an integer of the kernel."""
+    if isinstance(a, Array):
+        value = backend.load(a.builder, a.address([i]), a.element)
+        return Index(a.builder, a.builder.zext(value, backend.I64))
+    return int(a[i])
 
 
 def broadcast(a, *index):
