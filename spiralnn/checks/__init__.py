@@ -5,6 +5,7 @@
 | arrays.py | rows of numbers, in the one form that kernels take |
 | labels.py | classes, each row's place among them |
 | weights.py | of samples and classes |
+| held_out.py | rows to judge by: how many of each class, and which |
 | parameters.py | shapes that fit, memory to train with |
 | scalars.py | single values |
 """

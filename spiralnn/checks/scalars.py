@@ -2,6 +2,7 @@
 
 import math
 import numbers
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,30 @@ def finite_number(name: str, value: Any, *, minimum: float | None = None) -> flo
     if not math.isfinite(number) or (minimum is not None and number < minimum):
         raise ValueError(f"{name} is {value!r}, expected {expected}")
     return number
+
+
+def number_between(name: str, value: Any, low: float, high: float, *, open_below: bool = False) -> float:
+    """value as a finite float from low, or above it, to less than high."""
+    number = finite_number(name, value)
+    if number < low or number >= high or (open_below and number == low):
+        first = f"above {low:g}" if open_below else f"from {low:g}"
+        last = f" to less than {high:g}" if high < math.inf else ""
+        raise ValueError(f"{name} is {value!r}, expected a number {first}{last}")
+    return number
+
+
+def one_of(name: str, value: Any, choices: Sequence[str]) -> str:
+    """value, which is one of some strings."""
+    if not isinstance(value, str) or value not in choices:
+        raise ValueError(f"{name} is {value!r}, expected one of {', '.join(map(repr, choices))}")
+    return value
+
+
+def truth(name: str, value: Any) -> bool:
+    """value as a bool, which it must be."""
+    if not isinstance(value, bool | np.bool_):
+        raise TypeError(f"{name} is {value!r}, expected True or False")
+    return bool(value)
 
 
 def random_numbers(random_state: Any) -> np.random.RandomState:

@@ -1,4 +1,4 @@
-"""What runs the kernels: data in memory, threads, and the loops of solvers.
+"""What runs the kernels: data in memory, threads, and runs that are watched.
 
 | file | what |
 | --- | --- |
@@ -7,7 +7,8 @@
 | threads.py | helpers that come and go, around a fork, too; threads for one piece of work |
 | pace.py | how many threads the next steps take, by what was measured |
 | passes.py | one compiled loop bound to data, parameters and threads |
-| descent.py | gradient descent: losses so far, whole steps, what ends it |
+| run.py | a training under way, whatever its solver: steps so far, their losses, what ended it |
+| statistics.py | means and variances of columns |
 | evaluation.py | loss and gradient at any parameters, for solvers in Python |
 | monitor.py | a run that is watched by observers: log lines, a bar, a callback, checkpoints; Ctrl-C |
 | checkpoint.py | the state of a run on disk |

@@ -1,7 +1,7 @@
-"""Checkpoints: the state of a descent on disk, from which a killed run goes on to the bits it would have had.
+"""Checkpoints: the state of a run on disk, from which a killed run goes on to the bits it would have had.
 
-A file (see `array_file`) holds the losses so far and the parameters in float64, after the last step and before it, and
-says whose they are: the settings that change the result, and digests of the data and of the start.
+A file (see `array_file`) holds the losses so far and the solver's state in float64, and says whose they are: the
+settings that change the result, and digests of the data and of the start.
 """
 
 import math
@@ -18,10 +18,10 @@ from ..checks.scalars import finite_number
 from ..files import array_file
 from ..files.array_file import ModelFileError
 from ..files.whole_file import remove_leftovers
-from .descent import DIVERGED, Descent
 from .monitor import Observer, Progress
+from .run import DIVERGED, Run
 
-FORMAT = array_file.Format("spiralnn-checkpoint", 1, "checkpoint")
+FORMAT = array_file.Format("spiralnn-checkpoint", 2, "checkpoint")
 
 
 class CheckpointWarning(RuntimeWarning):
@@ -40,36 +40,29 @@ class Keeper(Observer):
         self.path, self.every = path, every
         self.run = {"settings": settings, "data": {name: array_file.digest_of(*part) for name, part in data.items()}}
         self._due = -math.inf  # the first is written after the first slice: what is wrong with the path shows at once
-        self._n_steps = 0  # of the newest checkpoint
+        self._position: float = 0  # of the newest checkpoint
         self._has_warned = False
         remove_leftovers(path)
 
-    def restore(self, descent: Descent, max_iter: int) -> None:
-        """Put a descent into the state of the checkpoint, if there is one.
+    def restore(self, run: Run, max_iter: int) -> None:
+        """Put a run into the state of the checkpoint, if there is one.
 
         ValueError when it is of another run or beyond max_iter, ModelFileError when it is damaged, OSError when it
-        cannot be read; the descent is then as it was.
+        cannot be read; the run is then as it was.
         """
         try:
             header, arrays = array_file.read(self.path, FORMAT)
         except (FileNotFoundError, NotADirectoryError):
             return
         self._compare(header)
-        losses = arrays.pop("losses", np.empty(0))
-        n = len(descent.params)
-        expected = {f"{when}_{i}": p.shape for when in ("now", "before") for i, p in enumerate(descent.params)}
-        if (
-            losses.ndim != 1
-            or not len(losses)
-            or {name: array.shape for name, array in arrays.items()} != expected
-            or any(a.dtype != np.float64 or not np.isfinite(a).all() for a in (losses, *arrays.values()))
-        ):
-            raise ModelFileError(f"{self.path}: its parts do not make a state of this run")
-        if len(losses) > max_iter:
-            raise ValueError(f"max_iter is {max_iter}, but {self.path} holds {len(losses)} steps already")
-        now, before = ([arrays[f"{when}_{i}"] for i in range(n)] for when in ("now", "before"))
-        descent.restore(losses, now, before)
-        self._n_steps = descent.n_steps
+        steps = arrays.get("losses", np.empty(0)).size
+        if steps > max_iter:
+            raise ValueError(f"max_iter is {max_iter}, but {self.path} holds {steps} {run.unit}s already")
+        try:
+            run.restore(arrays)
+        except ValueError as error:
+            raise ModelFileError(f"{self.path}: {error}") from None
+        self._position = run.position
 
     def _compare(self, header: dict[str, Any]) -> None:
         found: Any = header.get("run")
@@ -93,15 +86,11 @@ class Keeper(Observer):
 
     def close(self, progress: Progress) -> None:
         """Write the checkpoint, unless there is nothing new to keep. A failure is a warning, the first of them."""
-        if progress.status == DIVERGED or progress.n_steps == self._n_steps:
+        if progress.status == DIVERGED or progress.run.position == self._position:
             return
-        losses, now, before = progress.state()
-        arrays = {"losses": losses}
-        for when, params in (("now", now), ("before", before)):
-            arrays.update({f"{when}_{i}": p for i, p in enumerate(params)})
         try:
-            array_file.write(self.path, FORMAT, {"run": self.run}, arrays)
-            self._n_steps = progress.n_steps
+            array_file.write(self.path, FORMAT, {"run": self.run}, progress.run.state())
+            self._position = progress.run.position
         except OSError as error:
             if not self._has_warned:
                 self._has_warned = True

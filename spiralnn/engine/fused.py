@@ -6,7 +6,7 @@ process may use; results do not depend on it.
 """
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,7 @@ from .evaluation import Evaluation
 from .pace import threads_for
 from .passes import cached_plan
 from .plan import Plan
-from .threads import run_threads
+from .threads import over_leaves
 
 Array = np.ndarray
 
@@ -63,7 +63,7 @@ def softmax_cross_entropy(
         memory = np.zeros((1, size), scores.dtype)
         _softmax(scores, targets, start, stop, rows.tile_rows, memory, losses, leaf, dscores, 1.0 / total)
 
-    _over_leaves(work, N, rows, threads_for(100.0 * N * K, rows.n_leaves, n_threads))
+    over_leaves(work, N, rows, threads_for(100.0 * N * K, rows.n_leaves, n_threads))
     return float(reference.combine(losses)[0]) / total
 
 
@@ -180,7 +180,7 @@ def _forward(
     def work(start: int, stop: int, leaf: int) -> None:
         returned.append(kernel(X, start, stop, rows.tile_rows, *params, np.zeros((1, size), X.dtype), out))
 
-    _over_leaves(work, N, rows, n_threads, run)
+    over_leaves(work, N, rows, n_threads, run)
     return all(mark == 0.0 for mark in returned)
 
 
@@ -196,7 +196,7 @@ def _backward(
         memory = np.zeros((1, size), X.dtype)
         kernels.backward_rows(X, dscores, start, stop, rows.tile_rows, *params, memory, sums, leaf)
 
-    _over_leaves(work, N, rows, threads_for(model.backward_flops(N), rows.n_leaves, n_threads))
+    over_leaves(work, N, rows, threads_for(model.backward_flops(N), rows.n_leaves, n_threads))
     for out, part in zip(gradients, model.unflatten(reference.combine(sums)[:P], X.dtype), strict=True):
         out[...] = part
 
@@ -204,23 +204,6 @@ def _backward(
 def _scratch(shapes: Any, tile_rows: int, itemsize: int) -> int:
     """Elements of scratch memory for arrays of these shapes."""
     return scratch_size(shapes(tile_rows, 64 // itemsize), 64 // itemsize)
-
-
-def _over_leaves(work: Callable[[int, int, int], None], N: int, rows: Plan, n_threads: int, run: int = 1) -> None:
-    """work(start, stop, leaf) for all rows, over threads; one call for up to `run` leaves."""
-    run = min(run, -(-rows.n_leaves // n_threads))
-    stop_flag = np.zeros(1, np.int64)
-
-    def enter(thread: int) -> None:
-        for leaf in range(thread * run, rows.n_leaves, n_threads * run):
-            if stop_flag[0]:
-                return
-            work(leaf * rows.leaf_rows, min((leaf + run) * rows.leaf_rows, N), leaf)
-
-    if n_threads == 1:
-        enter(0)
-    else:
-        run_threads(enter, n_threads, stop_flag)
 
 
 def _check_params(X: Array, params: Sequence[Array]) -> None:

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from .descent import Descent
 from .display import Bar
+from .run import Run
 
 AGAIN_SECONDS = 1.0  # within which a second Ctrl-C is meant for the whole program
 
@@ -24,35 +24,35 @@ class FitInterruptedWarning(UserWarning):
     """Ctrl-C ended a fit before its time; the model holds the state after its last whole step."""
 
 
+class NoDescentWarning(UserWarning):
+    """A line search found nothing lower, along the gradient neither: the model holds the best parameters seen."""
+
+
 class Progress:
     """What a run has come to; it goes on with the run."""
 
-    def __init__(self, descent: Descent, max_steps: int) -> None:
-        self._descent, self.max_steps = descent, max_steps
+    def __init__(self, run: Run, max_steps: int) -> None:
+        self.run, self.max_steps = run, max_steps
 
     @property
     def n_steps(self) -> int:
-        """Steps done."""
-        return self._descent.n_steps
+        """Steps done, whatever the solver calls them."""
+        return self.run.n_steps
 
     @property
     def losses(self) -> np.ndarray:
-        """Loss before each of them."""
-        return self._descent.losses
+        """The loss of each of them."""
+        return self.run.losses
 
     @property
     def params(self) -> tuple[np.ndarray, ...]:
-        """Copies of the parameters after them."""
-        return self._descent.params
+        """Copies of the parameters that the run has come to."""
+        return self.run.params
 
     @property
     def status(self) -> int:
-        """RUNNING, DIVERGED or CONVERGED, as `kernels.loop` has them."""
-        return self._descent.status
-
-    def state(self) -> tuple[np.ndarray, tuple[np.ndarray, ...], tuple[np.ndarray, ...]]:
-        """What another run can go on from, see `Descent.state`."""
-        return self._descent.state()
+        """RUNNING, DIVERGED or what else ended it, as `engine.run` has them."""
+        return self.run.status
 
 
 class Observer:
@@ -66,15 +66,15 @@ class Observer:
         """The run is over."""
 
 
-def watch(descent: Descent, max_steps: int, observers: Sequence[Observer], slice_steps: int | None = None) -> None:
-    """Run a descent to max_steps steps in all, with observers told in turn after each slice (of slice_steps at most).
+def watch(run: Run, max_steps: int, observers: Sequence[Observer], slice_steps: int | None = None) -> None:
+    """Have a run do max_steps steps in all, with observers told in turn after each slice (of slice_steps at most).
 
-    Ctrl-C ends it with a FitInterruptedWarning, or with KeyboardInterrupt where there is no step to keep, or where
+    Ctrl-C ends it with a FitInterruptedWarning, or with KeyboardInterrupt where there is nothing to keep, or where
     another run has been interrupted a moment ago.
     """
-    progress = Progress(descent, max_steps)
+    progress = Progress(run, max_steps)
 
-    def tell(_: Descent) -> bool:
+    def tell(_: Run) -> bool:
         return any(observer(progress) for observer in observers)
 
     def close() -> None:
@@ -83,15 +83,15 @@ def watch(descent: Descent, max_steps: int, observers: Sequence[Observer], slice
 
     try:
         # a run that an observer stopped before is not to go on when it is resumed
-        if not (descent.n_steps and tell(descent)):
-            descent.run(max_steps - descent.n_steps, tell, slice_steps)
+        if not (run.n_steps and tell(run)):
+            run.run(max_steps - run.n_steps, tell, slice_steps)
         close()
     except BaseException as error:
         close()  # once more, should Ctrl-C have come in the middle of it
-        if not isinstance(error, KeyboardInterrupt) or descent.n_steps == 0 or _is_second_interrupt():
+        if not isinstance(error, KeyboardInterrupt) or run.position == 0 or _is_second_interrupt():
             raise
         warnings.warn(
-            f"fit was interrupted after {descent.n_steps} of {max_steps} steps: the model is as they left it",
+            f"fit was interrupted after {run.n_steps} of {max_steps} {run.unit}s: the model is as they left it",
             FitInterruptedWarning,
             stacklevel=3,
         )
@@ -105,23 +105,27 @@ def _is_second_interrupt() -> bool:
 
 
 class LogLines(Observer):
-    """A line for every so many steps, from step `first` on, to `write`."""
+    """A line for every so many steps, from step `first` on, to `write`, with what validation said."""
 
     def __init__(self, every: int, first: int, write: Callable[[str], Any]) -> None:
         self._every, self._next, self._write = every, first, write
 
     def __call__(self, progress: Progress) -> None:
+        judge = progress.run.judge
+        word = "epoch" if progress.run.unit == "epoch" else "iteration"
         for step in range(self._next, progress.n_steps):
             if step % self._every == 0:
-                self._write(f"iteration {step}: loss {progress.losses[step]:f}")
+                judged = judge.line(step) if judge is not None else ""
+                self._write(f"{word} {step}: loss {progress.losses[step]:f}{judged}")
         self._next = progress.n_steps
 
 
 class BarOfSteps(Observer):
-    """Steps and the loss before the last of them on a bar."""
+    """Steps, the loss of the last of them, and passes over X a second, on a bar, for a run that is about to go on."""
 
-    def __init__(self, bar: Bar) -> None:
+    def __init__(self, bar: Bar, run: Run) -> None:
         self._bar = bar
+        self._start = time.monotonic(), run.n_passes
 
     def __call__(self, progress: Progress) -> None:
         self._bar.show(progress.n_steps, self._note(progress))
@@ -130,6 +134,7 @@ class BarOfSteps(Observer):
         self._bar.draw(progress.n_steps, self._note(progress))
         self._bar.close()
 
-    @staticmethod
-    def _note(progress: Progress) -> str:
-        return f"loss {progress.losses[-1]:f}" if progress.n_steps else ""
+    def _note(self, progress: Progress) -> str:
+        seconds, passes = time.monotonic() - self._start[0], progress.run.n_passes - self._start[1]
+        pace = f", {passes / seconds:.3g} passes/s" if seconds > 0.0 else ""
+        return f"loss {progress.losses[-1]:f}{pace}" if progress.n_steps else ""

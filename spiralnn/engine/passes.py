@@ -6,34 +6,37 @@ update that keeps the gradient, everything that is driven from Python.
 
 import functools
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from ..checks.labels import label_bytes
-from ..kernels import loop, tree
+from ..kernels import lbfgs, loop, tree
 from ..kernels.models import Kernels, Model
+from ..kernels.rows import BATCHES, WHOLE, Batches, Buffers, Source
 from ..kernels.tile import scratch_size
-from ..kernels.updates import Update
+from ..kernels.updates import LBFGS, Update
 from .cache import attach
 from .memory import aligned
 from .pace import ASSUMED_FLOPS, Pace, threads_for
-from .plan import Plan, plan
+from .plan import Plan, batch_plan, plan
 from .threads import Team
 
 BLOCKS, BLOCKS_PER_THREAD = 256, 16  # of leaves that threads take, at most
 LOSSES = 1 << 14  # steps of a call at most: 20 ms of the shortest
 LOOK_SECONDS = 0.05  # that a caller computes, about, before it has a look at its signals
 EVERY_TILE = 1 << 40
+NEVER = (np.inf, 0.0, -1.0, 1.0)  # numbers of a descent that nothing but a loss that is not finite ends
 
-_loops: dict[tuple[str, str], Any] = {}
+_loops: dict[tuple[str, str, str], Any] = {}
 
 
-def compiled_loop(kernels: Kernels, update: Update) -> Any:
+def compiled_loop(kernels: Kernels, update: Update, source: Source = WHOLE) -> Any:
     """The loop of these kernels and this update, one for all shapes that they serve, with its cache on disk."""
-    key = kernels.name, update.name
+    key = kernels.name, update.name, source.name
     if key not in _loops:
-        _loops.setdefault(key, attach(loop.compiled(kernels, update)))
+        _loops.setdefault(key, attach(loop.compiled(kernels, update, source)))
     return _loops[key]
 
 
@@ -41,7 +44,8 @@ class Passes:
     """Steps of an update over X (N, D), y (N,) in [0, K), sample_weight (N,) of the dtype of X or None.
 
     X is float32 or float64, C-contiguous and finite. settings: numbers of the update, the L2 strength first. steps: how
-    many are about to be done, for threads must be worth starting. Nothing is checked here.
+    many are about to be done, for threads must be worth starting. numbers, solver: what `kernels.steps` closes a step
+    with. Nothing is checked here.
     """
 
     def __init__(
@@ -51,52 +55,78 @@ class Passes:
         y: np.ndarray,
         sample_weight: np.ndarray | None,
         update: Update,
-        settings: list[float],
+        settings: Sequence[float],
         *,
-        tol: float | None = None,
+        numbers: Sequence[float] | np.ndarray = NEVER,
+        solver: tuple[Any, ...] = (),
         n_threads: int | None = None,
         steps: int = 1_000_000,
     ) -> None:
-        N, P = len(X), model.padded_size
-        kernels = model.kernels()
-        self.model, self.plan = model, cached_plan(N, model, X.itemsize)
-        self.n_threads = threads_for(model.flops(N), self.plan.n_leaves, n_threads, steps)
+        self._lay_out(
+            model, model.kernels(), WHOLE, X, X.dtype, len(X), y, sample_weight, update, settings, numbers, solver,
+            cached_plan(len(X), model, X.itemsize), n_threads, steps,
+        )  # fmt: skip
+
+    def _lay_out(
+        self,
+        model: Model,
+        kernels: Kernels,
+        source: Source,
+        rows: Any,
+        dtype: Any,
+        N: int,
+        y: np.ndarray,
+        sample_weight: np.ndarray | None,
+        update: Update,
+        settings: Sequence[float],
+        numbers: Sequence[float] | np.ndarray,
+        solver: tuple[Any, ...],
+        plan: Plan,
+        n_threads: int | None,
+        steps: int,
+    ) -> None:
+        """rows: those of the source, N of them a step."""
+        self.model, self.plan = model, plan
+        self._rows, self._dtype = rows, dtype
+        P, wide = model.padded_size, update.versions > 1  # rules of batches keep theta in what is computed with
+        self.n_threads = threads_for(model.flops(N), plan.n_leaves, n_threads, steps)
         self.pace = Pace(model, N, self.n_threads)
-        blocks = cached_blocks(self.plan.n_leaves, max(BLOCKS, BLOCKS_PER_THREAD * self.n_threads))
+        blocks = cached_blocks(plan.n_leaves, max(BLOCKS, BLOCKS_PER_THREAD * self.n_threads))
         n_losses = min(max(steps, 1), LOSSES)
-        theta, state, sums, losses, best, numbers = aligned(
+        theta, state = aligned(
+            np.float64 if wide else self._dtype,
+            [(update.versions, P), state_shape(update, P)],
+        )
+        sums, losses, places, own = aligned(
             np.float64,
             [
-                (3, P),
-                (3, update.state_rows * P),
                 (len(blocks.leaves) + self.n_threads * blocks.depth, P + loop.EXTRA),
                 (1, n_losses),
-                (1, 2),
                 (1, len(settings)),
+                (1, len(numbers)),
             ],
         )
-        numbers[0] = settings
-        best[0] = np.inf, 0.0
+        places[0], own[0] = settings, numbers
         self.memory = loop.Memory(
             theta,
             state,
             sums,
             losses[0],
-            best[0],
             np.zeros(2, np.int64),
             blocks.leaves,
             blocks.additions.reshape(-1),
-            numbers,
+            places,
+            own,
+            solver,
         )
-        self._loop = compiled_loop(kernels, update)
-        unit = 64 // X.itemsize
-        self._scratch = scratch_size(kernels.shapes(*model, self.plan.tile_rows, unit), unit)
+        self._loop = compiled_loop(kernels, update, source)
+        unit = 64 // self._dtype.itemsize
+        self._scratch = scratch_size(kernels.shapes(*model, plan.tile_rows, unit), unit)
         labels = label_bytes(y, model.K)
-        self._data = X, labels if sample_weight is None else (labels, sample_weight)
-        self._cut = loop.Cut(self.plan.tile_rows, self.plan.leaf_rows, blocks.depth)
-        self._tol = -1.0 if tol is None else tol
-        self._tiles = max(1, int(LOOK_SECONDS * ASSUMED_FLOPS / model.flops(self.plan.tile_rows)))
-        self._n_weights = model.n_weights
+        self._targets = labels if sample_weight is None else (labels, sample_weight)
+        self._cut = loop.Cut(plan.tile_rows, plan.leaf_rows, blocks.depth)
+        self._tiles = max(1, int(LOOK_SECONDS * ASSUMED_FLOPS / model.flops(plan.tile_rows)))
+        self._n_weights = model.layout.n_weights
         self._own: tuple[Any, ...] | None = None
         self.team = Team(self.n_threads, self._help, loop.CURSOR_SIZE)
 
@@ -169,17 +199,71 @@ class Passes:
 
     def _arguments(self, i: int) -> tuple[Any, ...]:
         """What is the same in all calls of thread i; what it writes to is made for it, and lies near it."""
-        (workspace,) = aligned(self._data[0].dtype, [(1, self._scratch)])
         team = self.team
         return (
-            self._tol, team.sync, *self._data, self._cut, self.model, self._n_weights, workspace, team.cursors[i],
-            self.memory,
+            team.sync, self._rows, self._targets, self._cut, self.model, self._n_weights, self._workspace(),
+            team.cursors[i], self.memory,
         )  # fmt: skip
+
+    def _workspace(self) -> Any:
+        return aligned(self._dtype, [(1, self._scratch)])[0]
+
+
+class BatchPasses(Passes):
+    """Steps over batches of rows, see `kernels.rows.Batches`, in the order of `order` (n,) uint32, which may change.
+
+    affine (2, D): what a column is measured from, and in. The rest as of `Passes`; theta and state are of the dtype of
+    X, and have one version.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        X: np.ndarray,
+        y: np.ndarray,
+        sample_weight: np.ndarray | None,
+        update: Update,
+        settings: Sequence[float],
+        *,
+        order: np.ndarray,
+        affine: np.ndarray,
+        batch_size: int,
+        mean_weight: float,
+        numbers: Sequence[float],
+        n_threads: int | None = None,
+        steps: int = 1_000_000,
+    ) -> None:
+        rows = Batches(X, order, affine, batch_size, mean_weight)
+        kernels = model.batch_kernels()
+        self._lay_out(
+            model, kernels, BATCHES, rows, X.dtype, batch_size, y, sample_weight, update, settings, numbers, (),
+            cached_batch_plan(batch_size, model, X.itemsize), n_threads, steps,
+        )  # fmt: skip
+
+    def _workspace(self) -> Any:
+        T, D, K = self.plan.tile_rows, self.model.D, self.model.K
+        workspace, x, weights = aligned(
+            self._dtype, [(1, self._scratch), (T + 64 // self._dtype.itemsize, D), (1, T)]
+        )
+        y = label_bytes(np.zeros(T + 64, np.uint8 if K <= 256 else np.uint32), K)
+        return Buffers(workspace, x, y, weights[0])
+
+
+def state_shape(update: Update, P: int) -> tuple[int, int]:
+    """Rows of the state, and numbers in each."""
+    if update is LBFGS:
+        return lbfgs.ROWS, P
+    return update.versions, (update.state_rows + update.by_row) * P
 
 
 @functools.lru_cache(maxsize=256)
 def cached_plan(N: int, model: Model, itemsize: int, few_inputs: bool | None = None) -> Plan:
     return plan(N, model, itemsize, few_inputs)
+
+
+@functools.lru_cache(maxsize=256)
+def cached_batch_plan(B: int, model: Model, itemsize: int) -> Plan:
+    return batch_plan(B, model, itemsize)
 
 
 @functools.lru_cache(maxsize=64)

@@ -6,6 +6,7 @@ It never depends on the machine or the number of threads, so that sums come out 
 import math
 from typing import NamedTuple
 
+from ..kernels import newton
 from ..kernels.models import Model
 
 # A row of a tile's arrays: 384 float64, or 768 float32. Share of the multiply-add rate with few inputs for 256, 384 and
@@ -24,8 +25,12 @@ ROW_BYTES = 256 * 1024  # rows of a tile of the linear model at most, so that ba
 SPLIT_BYTES = 1024
 # Rows of a leaf at least, beyond two leaves, and parameters a row: fewer sums to add up
 LEAF_ROWS, LEAF_PARAMETERS = 512, 64
+HESSIAN_PARAMETERS = 16  # of a Hessian, whose sums, of all leaves, are then no more than 16 / D of X
 MANY_LEAVES, FEW_LEAVES = 256, 32  # of few rows at most, if their sums take up to LEAF_BYTES, and if they take more
 LEAF_BYTES = 4 * 2**20
+# Rows of a tile of a batch: copies of the rows and hidden values stay in half of a small second-level cache
+BATCH_BYTES, FEWEST_BATCH_ROWS, MOST_BATCH_ROWS = 256 * 1024, 32, 128
+SHARED_FLOPS = 40e6  # work of a batch that threads share, at least
 LEAF_TILES = 8  # of the largest size, in a leaf of many rows at least
 
 
@@ -54,19 +59,46 @@ def plan(N: int, model: Model, itemsize: int, few_inputs: bool | None = None) ->
         if not model.H:
             held = min(held, ROW_BYTES // (model.D * itemsize))
         largest = min(largest, max(FEWEST_ROWS, held // lanes * lanes))
+    unit = lanes if few_inputs else 2 * lanes  # with many inputs two vectors share the weights
+    return _cut(N, itemsize, P, LEAF_PARAMETERS, largest, unit)
+
+
+def hessian_plan(N: int, D: int, K: int, itemsize: int) -> Plan:
+    """The same for sums that hold the Hessian of the linear model, too: inputs of a tile stay in the second level."""
+    lanes, size = 64 // itemsize, newton.size(D, K)
+    held = min(HELD_BYTES // (K * itemsize), ROW_BYTES // ((D + 1) * itemsize))
+    largest = min(TILE_BYTES // itemsize, max(FEWEST_ROWS, held // lanes * lanes))
+    return _cut(N, itemsize, size, HESSIAN_PARAMETERS, largest, 2 * lanes)
+
+
+def _cut(N: int, itemsize: int, P: int, parameters: int, largest: int, unit: int) -> Plan:
+    """For P sums, at most so many of them a row of a leaf: tiles of at most `largest` rows, multiples of unit."""
     most = MANY_LEAVES if 8 * MANY_LEAVES * P <= LEAF_BYTES else FEW_LEAVES
     n_leaves = 1 if N * itemsize < SPLIT_BYTES else 2
-    at_least = max(LEAF_ROWS, P // LEAF_PARAMETERS)
-    while n_leaves < most and 2 * n_leaves * at_least <= N:
+    while n_leaves < most and 2 * n_leaves * max(LEAF_ROWS, P // parameters) <= N:
         n_leaves *= 2
-    unit = lanes if few_inputs else 2 * lanes  # with many inputs two vectors share the weights
     leaf_rows = _rounded_up(math.ceil(N / n_leaves), unit)
-    fixed = largest * max(LEAF_TILES, math.ceil(P / LEAF_PARAMETERS / largest))
+    fixed = largest * max(LEAF_TILES, math.ceil(P / parameters / largest))
     if leaf_rows > fixed:
         return Plan(largest, fixed, math.ceil(N / fixed))
     tiles = math.ceil(leaf_rows / largest)
     tile_rows = _rounded_up(math.ceil(leaf_rows / tiles), unit)
     return Plan(tile_rows, leaf_rows, math.ceil(N / leaf_rows))
+
+
+def batch_plan(B: int, model: Model, itemsize: int) -> Plan:
+    """The plan for batches of B rows. Small ones are one leaf: threads that share a batch of less than a millisecond
+    wait for each other more than they gain."""
+    rows = plan(B, model, itemsize)
+    largest = rows.tile_rows
+    if model.has_units():
+        held = BATCH_BYTES // ((model.D + model.H) * itemsize)
+        largest = min(MOST_BATCH_ROWS, max(FEWEST_BATCH_ROWS, held // 16 * 16))
+    if model.flops(B) < SHARED_FLOPS:
+        tiles = math.ceil(B / largest)
+        return Plan(_rounded_up(math.ceil(B / tiles), 16), _rounded_up(B, 16), 1)
+    tile_rows = min(largest, rows.leaf_rows)
+    return Plan(tile_rows, rows.leaf_rows, rows.n_leaves)
 
 
 def _rounded_up(n: int, unit: int) -> int:

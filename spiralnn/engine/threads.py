@@ -16,6 +16,7 @@ from numba.core.compiler_lock import global_compiler_lock
 
 from ..kernels import sync as words
 from ..kernels.sync import CLOSED, HELPERS, LEAVE, SIZE, STOP, TICKETS
+from .plan import Plan
 
 JOIN_SECONDS = 0.1  # a fork waits so long for a helper: longer than it stays, shorter than a step may take
 
@@ -144,6 +145,23 @@ def run_threads(work: Callable[[int], object], n_threads: int, stop: np.ndarray)
                 thread.join()
     if failures:
         raise failures[0]
+
+
+def over_leaves(work: Callable[[int, int, int], None], N: int, rows: Plan, n_threads: int, run: int = 1) -> None:
+    """work(start, stop, leaf) for all rows, over threads; one call for up to `run` leaves."""
+    run = min(run, -(-rows.n_leaves // n_threads))
+    stop_flag = np.zeros(1, np.int64)
+
+    def enter(thread: int) -> None:
+        for leaf in range(thread * run, rows.n_leaves, n_threads * run):
+            if stop_flag[0]:
+                return
+            work(leaf * rows.leaf_rows, min((leaf + run) * rows.leaf_rows, N), leaf)
+
+    if n_threads == 1:
+        enter(0)
+    else:
+        run_threads(enter, n_threads, stop_flag)
 
 
 def _move_to_cpu(thread: int, n_threads: int) -> None:

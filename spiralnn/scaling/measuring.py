@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..engine.descent import Descent
+from ..solvers.descent import Descent
 from . import memory
 from .hardware import Limits
 from .planning import KEPT_LOSSES, MIN_ROUNDS, Case, ScalingError, data_bytes, flops

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
-from ..engine.descent import Descent
 from ..engine.display import Bar
 from ..files.whole_file import unwritable
+from ..solvers.descent import Descent
 from . import hardware, report
 from .measuring import check, measure
 from .planning import Case, ScalingError, Schedule, Settings, hidden_units, largest_sizes, make_schedule

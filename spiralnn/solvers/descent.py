@@ -1,28 +1,25 @@
-"""Full-batch gradient descent: losses so far, whole steps, and what ends it.
-
-`Descent` holds the state of one descent and advances it in slices of about a tenth of a second, each of which is one
-call of the compiled loop: Python costs nothing at 300 rows, and Ctrl-C works at any number.
-"""
+"""Full-batch gradient descent, as the case study has it."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from ..kernels.loop import CONVERGED, DIVERGED, PATIENCE, RUNNING
-from ..kernels.models import Model
+from ..engine.pace import SLICE_SECONDS
+from ..engine.passes import Passes
+from ..engine.run import DIVERGED, RUNNING, STOPPED_GAINING, Judge, Run
 from ..kernels.updates import GRADIENT_DESCENT
-from .pace import SLICE_SECONDS
-from .passes import Passes
+from .problem import Problem, finite
+
+PATIENCE = 10  # steps in a row that must gain less than tol before a descent is over, unless somebody says otherwise
 
 
-class Descent:
-    """One gradient descent: data, parameters, and the losses so far.
+class Descent(Run):
+    """Steps of constant size against the gradient. losses: before each step.
 
-    X (N, D) float32 or float64, C-contiguous and finite; y (N,) integer labels in [0, K);
-    params (W, b) or (W, b, W2, b2); sample_weight (N,) of the dtype of X, or None. steps: how many one call of `run` is
-    about to do, for threads must be worth starting. Nothing is checked here.
+    tol: the run is over once `patience` steps in a row have not lowered the loss by at least so much; None: never.
+    steps: how many are about to be done, for threads must be worth starting.
     """
 
     def __init__(
@@ -35,134 +32,107 @@ class Descent:
         step_size: float,
         reg: float,
         tol: float | None = None,
+        patience: int = PATIENCE,
         n_threads: int | None = None,
         backend: str = "fused",
         steps: int = 1_000_000,
+        judge: Judge | None = None,
     ) -> None:
-        self.X, self.y, self.sample_weight = X, y, sample_weight
-        self.model = Model.of(params)
-        self.step_size, self.reg, self.tol = float(step_size), float(reg), tol
-        self.n_steps = 0
-        self.status = RUNNING
-        self._losses = np.empty(64)  # grows by doubling; n_steps of it are in use
-        self._slice_from: int | None = None  # the first step of a slice under way
-        self._is_reference = backend == "reference"
+        self._problem = problem = Problem(X, y, params, sample_weight, float(reg), n_threads, backend)
+        super().__init__(problem.model, X.dtype, judge)
+        self.X = X
+        self.step_size, self.tol, self.patience = float(step_size), tol, patience
+        self._slice_from = 0
         self._passes = Passes(
             self.model,
             X,
             y,
             sample_weight,
             GRADIENT_DESCENT,
-            [self.reg, self.step_size],
-            tol=tol,
-            n_threads=1 if self._is_reference else n_threads,
+            [problem.reg, self.step_size],
+            numbers=(np.inf, 0.0, -1.0 if tol is None else tol, patience),
+            n_threads=1 if problem.is_reference else n_threads,
             steps=steps,
         )
         self.n_threads, self.plan = self._passes.n_threads, self._passes.plan
         self._memory = self._passes.memory
         self._memory.theta[0] = self.model.flatten(params)
 
-    @property
-    def losses(self) -> np.ndarray:
-        """Loss before each step so far, float64 (n_steps,)."""
-        return self._losses[: self.n_steps]
+    def is_converged(self) -> bool:
+        """Whether it no longer gained, and did not swing: its last losses are within tol of the lowest before them."""
+        if self.status != STOPPED_GAINING:
+            return False
+        losses = self.losses
+        lowest = np.minimum.accumulate(losses)[:-1]
+        return bool((losses[1:] <= lowest + (self.tol or 0.0))[-self.patience :].all())
 
-    @property
-    def params(self) -> tuple[np.ndarray, ...]:
-        """Copies of the parameters after the steps so far."""
-        return self._params(self.n_steps, self.X.dtype)
+    def _params(self, dtype: Any) -> tuple[np.ndarray, ...]:
+        return self._params_of(self.n_steps, dtype)
 
-    def _params(self, step: int, dtype: Any) -> tuple[np.ndarray, ...]:
+    def _params_of(self, step: int, dtype: Any) -> tuple[np.ndarray, ...]:
         return self.model.unflatten(self._memory.theta[step % 3], dtype)
 
-    def state(self) -> tuple[np.ndarray, tuple[np.ndarray, ...], tuple[np.ndarray, ...]]:
-        """What `restore` goes on from, in float64: losses, and parameters after the last step and before it.
+    def _state(self) -> dict[str, np.ndarray]:
+        """Parameters after the last step and before it: the latter are those to keep should the next step diverge."""
+        return {
+            f"{when}_{i}": p
+            for when, step in (("now", self.n_steps), ("before", self.n_steps - 1))
+            for i, p in enumerate(self._params_of(step, np.float64))
+        }
 
-        The latter are those to keep should the next step diverge. Needs one step at least.
-        """
-        now, before = (self._params(step, np.float64) for step in (self.n_steps, self.n_steps - 1))
-        return self.losses.copy(), now, before
-
-    def restore(self, losses: np.ndarray, now: Sequence[np.ndarray], before: Sequence[np.ndarray]) -> None:
-        """Go on from the state of another descent of the same data, start and settings, with the same bits."""
-        n = self.n_steps = len(losses)
-        self._losses = np.array(losses)
+    def _restore(self, arrays: dict[str, np.ndarray]) -> None:
+        now, before = ([arrays[f"{when}_{i}"] for i in range(len(self.model.shapes))] for when in ("now", "before"))
+        if not (self.n_steps and finite(now) and finite(before)):
+            raise ValueError("its parameters are not finite")
+        n, losses, numbers = self.n_steps, self.losses, self._memory.numbers[0]
         self._memory.theta[n % 3] = self.model.flatten(now)
         self._memory.theta[(n - 1) % 3] = self.model.flatten(before)
         lowest = np.minimum.accumulate(losses)
         gained = np.flatnonzero(losses[1:] < lowest[:-1] - (self.tol or 0.0)) + 1
-        self._memory.best[:] = lowest[-1], n - 1 - (gained[-1] if len(gained) else 0)
-        if self.tol is not None and self._memory.best[1] >= PATIENCE:
-            self.status = CONVERGED
+        numbers[:2] = lowest[-1], n - 1 - (gained[-1] if len(gained) else 0)
 
-    def run(
-        self, n_steps: int, on_slice: Callable[["Descent"], object] | None = None, slice_steps: int | None = None
-    ) -> int:
-        """Up to n_steps further steps; returns how many were done.
-
-        on_slice is called with the descent after every slice and stops it by returning something true; slice_steps
-        bounds a slice. Ends early when the loss has converged (tol) or is not finite: see `status`. KeyboardInterrupt
-        leaves the state after the last whole step.
-        """
-        first = self.n_steps
-        goal = first + n_steps
-        try:
-            while self.n_steps < goal and self.status == RUNNING:
-                self._open_slice()
-                most = min(goal - self.n_steps, slice_steps or goal)
-                if self._is_reference:
-                    self._run_reference(most)
-                else:
-                    self._passes.run_at_pace(most)
-                self._close_slice()
-                if on_slice is not None and on_slice(self):
-                    break
-        finally:
-            self._close_slice()  # Ctrl-C may come at any place, in the middle of closing, too
-        return self.n_steps - first
-
-    def _open_slice(self) -> None:
+    def _open(self) -> None:
         self._memory.status[:] = self.n_steps, RUNNING
         self._slice_from = self.n_steps
 
-    def _close_slice(self) -> None:
-        """Take over what a slice has done. Cut short and done again, it comes to the same."""
-        if self._slice_from is None:
-            return
+    def _advance(self, most: int) -> None:
+        if self._problem.is_reference:
+            self._advance_reference(most)
+        else:
+            self._passes.run_at_pace(most)
+
+    def _close(self) -> None:
         first, (n_steps, status) = self._slice_from, map(int, self._memory.status)
-        if n_steps > len(self._losses):
-            self._losses = np.concatenate([self._losses, np.empty(max(n_steps, len(self._losses)))])
-        self._losses[first:n_steps] = self._memory.losses[: n_steps - first]
+        self._record(first, self._memory.losses[: n_steps - first])
         if status == DIVERGED or not np.isfinite(self._memory.theta[n_steps % 3]).all():
             # losses up to step n_steps - 1 are finite; so are the parameters that the last of them came from. The
             # parameters after it are not, or give a loss that is not: either ends the descent at step n_steps
             self.status = DIVERGED
-            self.diverged_at = n_steps
+            self.diverged_at = f"step {n_steps}"
             self.n_steps = max(n_steps - 1, 0)
         else:
             self.status = status
             self.n_steps = n_steps
-        self._slice_from = None
+        self.n_passes = self.n_steps
 
-    def _run_reference(self, steps: int) -> None:
+    def _advance_reference(self, steps: int) -> None:
         """The case study's loop on the reference kernels."""
         memory, first, deadline = self._memory, self.n_steps, time.perf_counter() + SLICE_SECONDS
-        params = self.params
-        gradients = tuple(np.empty_like(p) for p in params)
+        params, numbers = self._params(self.dtype), memory.numbers[0]
         for step in range(first, first + min(steps, len(memory.losses))):
-            loss = self.model.reference.loss_gradients(
-                self.X, self.y, *params, self.reg, *gradients, self.sample_weight
-            )
+            loss, gradients = self._problem.reference_loss_gradients(params)
             memory.losses[step - first] = loss
-            if not (np.isfinite(loss) and all(np.isfinite(p).all() for p in params)):
+            if not (np.isfinite(loss) and finite(params)):
                 memory.status[1] = DIVERGED
                 break
             for p, dp in zip(params, gradients, strict=True):
                 p += -np.float64(self.step_size) * dp  # perform a parameter update, rounded once
             memory.theta[(step + 1) % 3] = self.model.flatten(params)
-            memory.best[1] = 0.0 if loss < memory.best[0] - (self.tol or 0.0) else memory.best[1] + 1.0
-            memory.best[0] = min(loss, memory.best[0])
-            converged = self.tol is not None and memory.best[1] >= PATIENCE
-            memory.status[:] = step + 1, CONVERGED if converged else RUNNING
-            if converged or time.perf_counter() > deadline:
+            numbers[1] = 0.0 if loss < numbers[0] - (self.tol or 0.0) else numbers[1] + 1.0
+            numbers[0] = min(loss, numbers[0])
+            is_over = self.tol is not None and numbers[1] >= self.patience
+            memory.status[:] = step + 1, STOPPED_GAINING if is_over else RUNNING
+            if is_over or time.perf_counter() > deadline:
                 break
+
+
