@@ -1,7 +1,8 @@
-"""Softmax and two-layer classifiers trained by full-batch gradient descent on fused Numba kernels.
+"""Softmax and two-layer classifiers trained on fused Numba kernels.
 
 The package runs one case study end to end: spiral data, a linear softmax classifier that cannot separate
-it, and a two-layer network that can.
+it, and a two-layer network that can; and it trains such models on tables of one's own, by the solver that
+gets there first.
 """
 
 from pathlib import Path as _Path
@@ -16,7 +17,7 @@ if not (_root / "spiralnn" / "kernels").is_dir() and (_root / "kernels" / "__ini
 
 from .data import make_spiral  # noqa: E402
 from .engine.checkpoint import CheckpointWarning  # noqa: E402
-from .engine.monitor import FitInterruptedWarning  # noqa: E402
+from .engine.monitor import FitInterruptedWarning, NoDescentWarning  # noqa: E402
 from .estimators import SoftmaxClassifier, TwoLayerNet, load  # noqa: E402
 from .files.array_file import ModelFileError  # noqa: E402
 from .objective import Objective, loss_and_gradients  # noqa: E402
@@ -25,6 +26,7 @@ __all__ = [
     "CheckpointWarning",
     "FitInterruptedWarning",
     "ModelFileError",
+    "NoDescentWarning",
     "Objective",
     "SoftmaxClassifier",
     "TwoLayerNet",

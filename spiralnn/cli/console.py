@@ -103,7 +103,7 @@ def adder(parser: argparse._ActionsContainer) -> Callable[..., None]:
     """parser.add_argument, with the default shown."""
 
     def add(name: str, *, help: str, **options: Any) -> None:
-        shown = f"{help} (default: %(default)s)" if options.get("default") is not None else help
+        shown = f"{help} (default: %(default)s)" if options.get("default") not in (None, []) else help
         parser.add_argument(name, help=shown, **options)
 
     return add

@@ -6,21 +6,18 @@ All inputs are read and checked, and every output is known to be writable, befor
 import argparse
 import contextlib
 import importlib.util
-import math
 import sys
 import time
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
-
-import numpy as np
+from typing import Any
 
 from .. import FitInterruptedWarning, SoftmaxClassifier, TwoLayerNet, __version__, tables
-from ..checks.arrays import check_finite
-from ..checks.labels import class_labels, label_column
-from ..checks.weights import sample_weights
+from ..checks.held_out import held_out_counts
 from ..files.whole_file import unwritable
-from ..tables import Table
+from ..kernels.models import Model
+from ..solvers.choice import AUTO, BATCHED, GD, NEWTON, SCHEDULES, SOLVERS, Choice, choose
 from .console import (
     DONE,
     INPUTS,
@@ -34,25 +31,18 @@ from .console import (
     integer,
     number,
     print_json,
-    table_options,
     tell,
 )
+from .rows import Rows, read_rows
 
 MODELS = {"two-layer": TwoLayerNet, "linear": SoftmaxClassifier}
 LOG_LINES = 20  # of a training whose progress can be shown by lines only
+NEEDS = {"--batch-size": (AUTO, *BATCHED), "--learning-rate": (AUTO, *BATCHED), "--step-size": (GD, *BATCHED)}
 EXAMPLES = """\
 examples:
   spiralnn fit X.npy y.npy --test X_test.npy y_test.npy --out model.npz
-  spiralnn fit table.csv --target label --test-fraction 0.2 --out model.npz"""
-
-
-class Data(NamedTuple):
-    """Rows with their labels, and where they came from."""
-
-    X: Table
-    y: np.ndarray
-    source: Path
-    weights: np.ndarray | None = None
+  spiralnn fit table.csv --target label --test-fraction 0.2 --out model.npz
+  spiralnn fit X.npy y.npy --solver adam --early-stopping --out model.npz"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -65,19 +55,48 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--class-weight", choices=("balanced",), help="weigh rows so that all classes count the same")
     add("--out", type=Path, metavar="FILE", help="write the model here, to be read by predict and by spiralnn.load")
 
-    model = adder(parser.add_argument_group("the model and its training"))
+    model = adder(parser.add_argument_group("the model"))
     model("--model", choices=tuple(MODELS), default="two-layer", help="network of one hidden layer, or linear")
     hidden = f"hidden units of the network (default: {TwoLayerNet.hidden_size})"
     model("--hidden", type=integer(1), metavar="H", help=hidden)
-    steps = f"steps (default: {TwoLayerNet.max_iter}; linear: {SoftmaxClassifier.max_iter})"
-    model("--max-iter", type=integer(1), metavar="N", help=steps)
-    model("--step-size", type=number(), default=TwoLayerNet.step_size, metavar="X", help="length of a step")
-    model("--reg", type=number(0.0), default=TwoLayerNet.reg, metavar="X", help="strength of the L2 term")
-    model("--init-scale", type=number(0.0), default=TwoLayerNet.init_scale, metavar="X", help="factor on drawn weights")
-    model("--tol", type=number(0.0), metavar="X", help="stop once 10 steps in a row have not gained X in loss")
-    model("--seed", type=SEEDS, default=0, metavar="N", help="random state of starting weights and of --test-fraction")
+    reg = "strength of the L2 term (default: 1e-3 for gd, else 1e-4)"
+    model("--reg", type=number(0.0), metavar="X", help=reg)
+    scale = "factor on normal starting weights (default: 0.01 for gd; else Glorot's uniform weights, linear: zeros)"
+    model("--init-scale", type=number(0.0), metavar="X", help=scale)
+    model("--seed", type=SEEDS, default=0, metavar="N", help="random state of all that is drawn")
     model("--dtype", choices=("float64", "float32"), help="precision (default: float32 if X is that, else float64)")
-    model("--threads", type=integer(1), metavar="N", help="threads (default: all that this process may use)")
+
+    solver = adder(parser.add_argument_group("training"))
+    auto = "auto: network of 1000 rows or more, or --batch-size: adam; else lbfgs, linear also newton-cholesky"
+    solver("--solver", choices=SOLVERS, default=TwoLayerNet.solver, help=auto)
+    steps = (
+        "largest number of steps (gd: 200, network 10000), of iterations (lbfgs: 1000, network 200; newton-cholesky: "
+        "100), or of epochs (sgd, adam: 40, or as many as make 2000 updates; fewer from 100000 rows on, but 10)"
+    )
+    solver("--max-iter", type=integer(1), metavar="N", help=steps)
+    step_size = "length of a step, of sgd and adam the largest (default: gd 1, sgd 0.1, adam 0.01; needs one of these)"
+    solver("--step-size", type=number(), metavar="X", help=step_size)
+    size = "rows of a batch of sgd and adam (default: 32, from 2048 rows on 64, from 4096 rows on 128)"
+    solver("--batch-size", type=integer(1), metavar="N", help=size)
+    schedule = "how the step size of sgd and adam goes on (default: linear, to zero at the last epoch)"
+    solver("--learning-rate", choices=SCHEDULES, help=schedule)
+    tol = (
+        "gd, sgd, adam: stop once the loss no longer gains X (default: never, 1e-4 where --learning-rate is not "
+        "linear); lbfgs, newton-cholesky: where the gradient is no larger (default: 1e-4)"
+    )
+    solver("--tol", type=number(0.0), metavar="X", help=tol)
+    patience = "steps or epochs in a row without a gain of --tol that are one too many"
+    solver("--n-iter-no-change", type=integer(1), default=TwoLayerNet.n_iter_no_change, metavar="N", help=patience)
+    solver("--threads", type=integer(1), metavar="N", help="threads (default: all that this process may use)")
+
+    judged = parser.add_argument_group("validation")
+    early = "stop once accuracy on rows not trained on no longer gains, and keep the best model"
+    judged.add_argument("--early-stopping", action="store_true", help=early)
+    rows = adder(judged.add_mutually_exclusive_group())
+    own = "rows to look at after each step: X and y, or a table that has --target"
+    rows("--validation", type=tables.table_path, nargs="+", metavar="FILE", help=own)
+    share = f"hold out this share of each class for --early-stopping (default: {TwoLayerNet.validation_fraction})"
+    rows("--validation-fraction", type=number(0.0), metavar="X", help=share)
 
     score = adder(parser.add_argument_group("held-out score").add_mutually_exclusive_group())
     score("--test", type=tables.table_path, nargs="+", metavar="FILE", help="X and y, or a table that has --target")
@@ -99,180 +118,185 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Train, save, score, report."""
     _check_usage(args)
-    files = [args.X, *filter(None, [args.y, args.sample_weight]), *(args.test or [])]
+    files = [args.X, *filter(None, [args.y, args.sample_weight]), *(args.validation or []), *(args.test or [])]
     for path, what in ((args.out, "the model"), (args.checkpoint, "checkpoints")):
         if path is not None:
             check_output(path, what, files)
-    data, test = _read_data(args)
+    rows = read_rows(args)
     model = _make_model(args)
+    n_judged = _n_judged(rows, model)
+    choice = _choose(rows, model, n_judged)
+    _show_progress(model, choice, args)
     start = time.perf_counter()
-    _train(model, data, args)
+    interrupted = _train(model, rows, args)
     seconds = time.perf_counter() - start
 
-    interrupted = model.n_iter_ < model.max_iter and not model.converged_
     if args.out is not None:
         try:
             model.save(args.out)
         except OSError as error:
             raise CommandError(unwritable(args.out, "the model", error)) from error
     # who presses Ctrl-C does not wait for a pass over the rows
-    train_accuracy = None if interrupted else model.score(data.X, data.y)
-    test_accuracy = None if interrupted or test is None else model.score(test.X, test.y)
+    train_accuracy = None if interrupted else model.score(rows.train.X, rows.train.y)
+    test_accuracy = None if interrupted or rows.test is None else model.score(rows.test.X, rows.test.y)
     report = {
         "command": "fit",
         "version": __version__,
         "model": args.model,
-        "N": len(data.y),
-        "N_test": 0 if test is None else len(test.y),
-        "D": data.X.shape[1],
+        "N": len(rows.codes),
+        "N_validation": n_judged,
+        "N_test": 0 if rows.test is None else len(rows.test.y),
+        "D": rows.train.X.shape[1],
         "H": getattr(model, "hidden_size", None),
         "K": len(model.classes_),
         "classes": model.classes_.tolist(),
-        "features": None if data.X.columns is None else list(data.X.columns),
+        "features": None if rows.train.X.columns is None else list(rows.train.X.columns),
         "dtype": model.coefs_[0].dtype.name,
-        "step_size": args.step_size,
-        "reg": args.reg,
+        "solver": model.solver_,
+        "step_size": choice.step_size if choice.solver in NEEDS["--step-size"] else None,
+        "batch_size": choice.batch_size,
+        "learning_rate": choice.learning_rate,
+        "reg": choice.reg,
+        "early_stopping": args.early_stopping,
         "class_weight": args.class_weight,
         "sample_weight": args.sample_weight,
         "seed": args.seed,
         "loss": model.loss_,
         "n_iter": model.n_iter_,
-        "max_iter": model.max_iter,
+        "max_iter": choice.max_iter,
+        "n_passes": model.n_passes_,
         "converged": model.converged_,
         "interrupted": interrupted,
         "train_accuracy": train_accuracy,
+        "best_validation_accuracy": model.best_validation_score_ if model.validation_scores_ else None,
         "test_accuracy": test_accuracy,
         "seconds": seconds,
         "path": args.out,
         "checkpoint": args.checkpoint,
     }
+    unit = _unit(choice)
     if args.json:
         print_json(report)
     elif not args.quiet:
-        _print_report(report)
+        _print_report(report, unit)
     if interrupted:
         kept = "" if args.out is None else f"; the model as it is then is in {str(args.out)!r}"
         more = "" if args.checkpoint is None else "; --resume goes on"
-        tell("fit", f"interrupted after {model.n_iter_} of {model.max_iter} steps{kept}{more}")
+        tell("fit", f"interrupted after {model.n_iter_} of {choice.max_iter} {unit}s{kept}{more}")
         return INTERRUPTED
     return DONE
 
 
 def _check_usage(args: argparse.Namespace) -> None:
     """What argparse cannot tell: which options go together."""
-    if args.target is not None and (args.y is not None or any(map(tables.is_npy, [args.X, *(args.test or [])]))):
-        args.refuse("argument --target: the labels are a column of X, no .npy file, and y is not given")
-    if args.target is None and args.y is None:
+    others = {"--validation": args.validation, "--test": args.test}
+    if args.target is not None:
+        tested = [args.X, *(path for files in others.values() for path in files or [])]
+        if args.y is not None or any(map(tables.is_npy, tested)):
+            args.refuse("argument --target: the labels are a column of X, no .npy file, and y is not given")
+    elif args.y is None:
         args.refuse("labels are missing: give a file y, or --target COLUMN when they are a column of X")
     n_files = 2 if args.target is None else 1
-    if args.test is not None and len(args.test) != n_files:
-        args.refuse(f"argument --test: {len(args.test)} files given, expected {n_files}")
-    if args.test_fraction is not None and not 0 < args.test_fraction < 1:
-        args.refuse("argument --test-fraction: expected a number between 0 and 1")
+    for option, files in others.items():
+        if files is not None and len(files) != n_files:
+            args.refuse(f"argument {option}: {len(files)} files given, expected {n_files}")
+    for option, share in (("--validation-fraction", args.validation_fraction), ("--test-fraction", args.test_fraction)):
+        if share is not None and not 0 < share < 1:
+            args.refuse(f"argument {option}: expected a number between 0 and 1")
+    if args.validation_fraction is not None and not args.early_stopping:
+        args.refuse("argument --validation-fraction: needs --early-stopping")
     if args.model == "linear" and args.hidden is not None:
         args.refuse("argument --hidden: a linear model has no hidden units")
+    if args.model != "linear" and args.solver == NEWTON:
+        args.refuse(f"argument --solver: {NEWTON!r} is for --model linear")
+    for option, solvers in NEEDS.items():
+        if getattr(args, option[2:].replace("-", "_")) is not None and args.solver not in solvers:
+            args.refuse(f"argument {option}: solver is {args.solver!r}, expected {_one_of(solvers)}")
     if args.resume and args.checkpoint is None:
         args.refuse("argument --resume: needs --checkpoint")
     if args.out is not None and args.checkpoint is not None and args.out.absolute() == args.checkpoint.absolute():
         args.refuse("argument --checkpoint: expected another file than --out")
 
 
-def _read_data(args: argparse.Namespace) -> tuple[Data, Data | None]:
-    """Rows to train with, and rows held out, if any."""
-    data = _read(args, args.X, args.y, None)
-    classes, codes = checked(data.source, class_labels, data.y, len(data.X))
-    if args.sample_weight is not None:
-        weights = tables.read_column(
-            args.sample_weight, len(data.X), args.header, separator=args.separator, kind="numbers"
-        )
-        checked(args.sample_weight, sample_weights, weights, len(data.X), np.float64)
-        data = data._replace(weights=weights)
-    if args.test is not None:
-        X_path, y_path = (*args.test, None)[:2]
-        test = _read(args, X_path, y_path, classes)
-        _check_test(data, test, classes)
-        return data, test
-    if args.test_fraction is None:
-        return data, None
-
-    N = len(codes)
-    n_test = math.floor(N * args.test_fraction + 0.5)
-    if not 0 < n_test < N:
-        raise CommandError(f"--test-fraction {args.test_fraction:g} of {N} rows is {n_test}, expected 1 to {N - 1}")
-    held_out = np.zeros(N, bool)
-    held_out[np.random.default_rng(args.seed).permutation(N)[:n_test]] = True
-    left = np.bincount(codes[~held_out], minlength=len(classes))
-    if not left.all():
-        raise CommandError(
-            f"{data.source}: --test-fraction {args.test_fraction:g} with --seed {args.seed} leaves no row of class "
-            f"{classes.tolist()[left.argmin()]!r} to train with; try another --seed or a smaller fraction"
-        )
-    return _some_rows(data, ~held_out), _some_rows(data, held_out)
-
-
-def _some_rows(data: Data, where: np.ndarray) -> Data:
-    weights = None if data.weights is None else data.weights[where]
-    return Data(data.X.rows(where), data.y[where], data.source, weights)
-
-
-def _read(args: argparse.Namespace, X_path: Path, y_path: Path | None, classes: np.ndarray | None) -> Data:
-    """classes: those of training, by which labels of a test file are read."""
-    y: Any
-    X, y = tables.read_table(X_path, **table_options(args), classes=classes)
-    if args.dtype is not None:
-        X = X.astype(args.dtype)
-        checked(X_path, check_finite, f"X as {args.dtype}", X.matrix)
-    if y_path is not None:
-        y = tables.read_column(y_path, len(X), args.header, separator=args.separator, classes=classes)
-    return Data(X, y, y_path or X_path)
-
-
-def _check_test(data: Data, test: Data, classes: np.ndarray) -> None:
-    """CommandError unless a model of data can be scored on test."""
-    checked(test.source, label_column, test.y, len(test.X))
-    if test.X.shape[1] != data.X.shape[1]:
-        raise CommandError(f"{test.source}: {test.X.shape[1]} inputs, but training has {data.X.shape[1]}")
-    names, expected = test.X.columns, data.X.columns
-    if names is not None and expected is not None and list(names) != list(expected):
-        raise CommandError(f"{test.source}: columns {', '.join(names)}, but training has {', '.join(expected)}")
-    unknown = ~np.isin(test.y, classes)
-    if unknown.any():
-        label = test.y[unknown.argmax()].tolist()
-        raise CommandError(f"{test.source}: label {label!r}, but training has only {_some(classes.tolist())}")
-
-
-def _some(values: list[Any]) -> str:
-    return ", ".join(map(repr, values[:10])) + ", ..." * (len(values) > 10)
+def _one_of(names: Sequence[str]) -> str:
+    return f"{', '.join(map(repr, names[:-1]))} or {names[-1]!r}"
 
 
 def _make_model(args: argparse.Namespace) -> Any:
-    given = {"max_iter": args.max_iter, "hidden_size": args.hidden}
-    bar = not args.quiet and sys.stderr.isatty()
-    model = MODELS[args.model](
+    given = {"hidden_size": args.hidden, "validation_fraction": args.validation_fraction}
+    return MODELS[args.model](
+        solver=args.solver,
         step_size=args.step_size,
         reg=args.reg,
+        max_iter=args.max_iter,
+        batch_size=args.batch_size,
+        learning_rate=args.learning_rate,
+        early_stopping=args.early_stopping,
+        n_iter_no_change=args.n_iter_no_change,
         init_scale=args.init_scale,
         tol=args.tol,
         class_weight=args.class_weight,
         random_state=args.seed,
         n_threads=args.threads,
-        verbose=args.verbose,
-        progress=bar and importlib.util.find_spec("tqdm") is not None,
         **{name: value for name, value in given.items() if value is not None},
     )
-    if bar and not model.progress and not model.verbose:
-        model.verbose = max(1, model.max_iter // LOG_LINES)
-    return model
 
 
-def _train(model: Any, data: Data, args: argparse.Namespace) -> None:
+def _n_judged(rows: Rows, model: Any) -> int:
+    """Rows that steps are judged by: given ones, or a share of those to train with."""
+    if rows.validation is not None:
+        return len(rows.validation.y)
+    if not model.early_stopping:
+        return 0
+    fraction = model.validation_fraction
+    return int(checked(rows.train.source, held_out_counts, rows.codes, len(rows.classes), fraction).sum())
+
+
+def _choose(rows: Rows, model: Any, n_judged: int) -> Choice:
+    """The solver that the model will come to, with its settings; CommandError for options that it has not."""
+    shape = Model(rows.train.X.shape[1], getattr(model, "hidden_size", 0), len(rows.classes))
+    N = len(rows.codes) - (n_judged if rows.validation is None else 0)
+    try:
+        return choose(model.get_params(), shape, N)
+    except ValueError as error:
+        raise CommandError(str(error)) from error
+
+
+def _unit(choice: Choice) -> str:
+    """What one of max_iter is."""
+    return "epoch" if choice.solver in BATCHED else "step" if choice.solver == GD else "iteration"
+
+
+def _show_progress(model: Any, choice: Choice, args: argparse.Namespace) -> None:
+    """Log lines where they are asked for; else a bar on a terminal, or lines where there can be none."""
+    model.verbose = args.verbose
+    if not args.quiet and sys.stderr.isatty():
+        model.progress = importlib.util.find_spec("tqdm") is not None
+        if not model.progress and not model.verbose:
+            model.verbose = max(1, choice.max_iter // LOG_LINES)
+
+
+def _train(model: Any, rows: Rows, args: argparse.Namespace) -> bool:
+    """Fit the model; whether Ctrl-C ended that."""
+    data, interrupted = rows.train, False
+    tell_warning = warnings.showwarning
+
+    def note(message: Warning | str, *where: Any, **more: Any) -> None:
+        nonlocal interrupted
+        if isinstance(message, FitInterruptedWarning):
+            interrupted = True  # and told at the end
+        else:
+            tell_warning(message, *where, **more)
+
     # log lines are part of the report; beside JSON, or instead of a bar, they are not
     where = sys.stdout if args.verbose and not args.json else sys.stderr
     try:
         with warnings.catch_warnings(), contextlib.redirect_stdout(where):
-            warnings.simplefilter("ignore", FitInterruptedWarning)  # told at the end
+            warnings.showwarning = note
+            warnings.simplefilter("always", FitInterruptedWarning)
             model.fit(
                 data.X, data.y, data.weights,
+                validation=None if rows.validation is None else rows.validation[:2],
                 checkpoint=args.checkpoint, checkpoint_every=args.checkpoint_every, resume=args.resume,
             )  # fmt: skip
     except OSError as error:
@@ -281,15 +305,20 @@ def _train(model: Any, data: Data, args: argparse.Namespace) -> None:
         raise CommandError(f"{error}. No model is saved") from error
     except (ValueError, TypeError) as error:
         raise CommandError(str(error)) from error
+    return interrupted
 
 
-def _print_report(report: dict[str, Any]) -> None:
+def _print_report(report: dict[str, Any], unit: str) -> None:
     hidden = "" if report["H"] is None else f" of {report['H']} hidden units"
+    done, passes = (f"{round(report[name], 1):.15g}" for name in ("n_iter", "n_passes"))
     print(f"{report['N']} rows, {report['D']} inputs, {report['K']} classes, {report['dtype']}")
-    print(f"{report['model']} model{hidden}: {report['n_iter']} steps in {report['seconds']:.3f} s")
+    print(f"{report['model']} model{hidden}, {report['solver']}: {done} {unit}s in {report['seconds']:.3f} s, "
+          f"{passes} passes over the rows")  # fmt: skip
     print(f"loss: {report['loss']:f}{' (converged)' if report['converged'] else ''}")
     if report["train_accuracy"] is not None:
         print(f"training accuracy: {report['train_accuracy']:.4f}")
+    if report["best_validation_accuracy"] is not None:
+        print(f"best validation accuracy: {report['best_validation_accuracy']:.4f} ({report['N_validation']} rows)")
     if report["test_accuracy"] is not None:
         print(f"test accuracy: {report['test_accuracy']:.4f} ({report['N_test']} rows held out)")
     if report["path"] is not None:

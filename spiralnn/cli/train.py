@@ -66,6 +66,7 @@ def run(args: argparse.Namespace) -> int:
 
     on_terminal = sys.stdout.isatty() and sys.stderr.isatty() and importlib.util.find_spec("tqdm") is not None
     common = {
+        "solver": "gd",
         "step_size": args.step_size,
         "reg": args.reg,
         "n_threads": args.threads,

@@ -6,6 +6,8 @@
 | settings.py | the constructor arguments, said and checked once |
 | prediction.py | what a fitted classifier says of rows |
 | training.py | fit and partial_fit |
+| following.py | who follows a fit: the model itself, the callback |
+| transformation.py | the hidden layer as features |
 | classifiers.py | `SoftmaxClassifier`, `TwoLayerNet`, and `load` |
 """
 

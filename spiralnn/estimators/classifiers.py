@@ -8,12 +8,13 @@ from ..files import model_file
 from ..kernels.models import Model
 from .settings import documented
 from .training import Trainer
+from .transformation import Transformer
 
 
 @documented
 @dataclasses.dataclass(kw_only=True, repr=False, eq=False)
 class SoftmaxClassifier(Trainer):
-    """Linear classifier with softmax cross-entropy loss, trained by full-batch gradient descent.
+    """Linear classifier with softmax cross-entropy loss, trained by a solver of your choice.
 
     Minimises 1/N sum_i -log softmax(x_i W + b)[y_i] + reg/2 |W|^2, as the case study does.
     """
@@ -24,8 +25,8 @@ class SoftmaxClassifier(Trainer):
 
 @documented
 @dataclasses.dataclass(kw_only=True, repr=False, eq=False)
-class TwoLayerNet(Trainer):
-    """Network with one hidden ReLU layer and softmax cross-entropy loss, trained by full-batch gradient descent.
+class TwoLayerNet(Transformer):
+    """Network with one hidden ReLU layer and softmax cross-entropy loss, trained by a solver of your choice.
 
     Minimises 1/N sum_i -log softmax(max(0, x_i W + b) W2 + b2)[y_i] + reg/2 (|W|^2 + |W2|^2), as the case study does.
 
@@ -36,7 +37,6 @@ class TwoLayerNet(Trainer):
     """
 
     hidden_size: int = 100
-    max_iter: int = 10_000
 
     def _checked_settings(self) -> dict[str, Any]:
         return {**super()._checked_settings(), "hidden_size": whole_number("hidden_size", self.hidden_size, 1)}

@@ -9,7 +9,7 @@ from ..checks.labels import label_column
 from ..checks.scalars import thread_count
 from ..checks.weights import sample_weights
 from ..engine import fused
-from ..files import model_file
+from ..files import model_file, onnx_file
 from ..kernels.models import Model
 from .protocol import not_fitted
 from .settings import Settings
@@ -41,11 +41,16 @@ class Predictor(Settings):
             matrix = matrix.astype(np.result_type(params[0], matrix), copy=False)
         return matrix, [kernel_array(p, matrix.dtype) for p in params]
 
-    def _scores(self, matrix: np.ndarray, params: list[np.ndarray], first_row: int = 0) -> np.ndarray:
-        """Scores of all rows; FloatingPointError when one is not finite. first_row: the number of matrix[0]."""
+    def _scores(
+        self, matrix: np.ndarray, params: list[np.ndarray], first_row: int = 0, noun: str = "scores"
+    ) -> np.ndarray:
+        """Scores of all rows; FloatingPointError, which calls them noun, when one is not finite.
+
+        first_row: the number of matrix[0].
+        """
         self._check_backend()
         model = Model.of(params)
-        scores = np.empty((matrix.shape[0], len(self.classes_)), matrix.dtype)
+        scores = np.empty((matrix.shape[0], params[-1].size), matrix.dtype)
         if self.backend == "fused" and fused.any_scores(matrix, params, scores, n_threads=thread_count(self.n_threads)):
             return scores
         # with NumPy, who was asked for it, or has a closer look at numbers that may have overflowed on the way
@@ -55,7 +60,7 @@ class Predictor(Settings):
                 finite = model.reference.finite_scores(matrix[rows], *params, scores[rows])
             if not finite.all():
                 raise FloatingPointError(
-                    f"scores of row {first_row + start + int(finite.argmin())} are not finite: its values times the "
+                    f"{noun} of row {first_row + start + int(finite.argmin())} are not finite: its values times the "
                     f"fitted weights are beyond {matrix.dtype}. Scale X as in fit"
                 )
         return scores
@@ -113,3 +118,14 @@ class Predictor(Settings):
         """Write the fitted model to a file that `spiralnn.load` reads: see `spiralnn.files.model_file`."""
         self._params()
         model_file.save(self, path)
+
+    def to_onnx(self, path: Any) -> None:
+        """Write the fitted model as an ONNX file, which other runtimes predict from; needs onnx (`spiralnn[onnx]`).
+
+        Its input is X (N, D), its outputs are label (N,) and probabilities (N, K); X and probabilities are of the dtype
+        of `coefs_`. Labels are int64 where classes are integers, bools or whole floats, and strings where they are str;
+        TypeError for all others. Nothing is checked there: what overflows is NaN. ImportError without onnx, OSError
+        when the file cannot be written; one that was there stays whole.
+        """
+        self._params()
+        onnx_file.save(self, path)

@@ -3,9 +3,12 @@
 Duck-typed: scikit-learn is never imported from here, but where it is loaded its own classes are used.
 """
 
+import functools
 import inspect
 import sys
+import types
 import warnings
+from collections.abc import Callable
 from html import escape
 from typing import Any
 
@@ -22,6 +25,25 @@ def not_fitted(estimator: Any) -> Exception:
     """scikit-learn's own exception where scikit-learn is loaded, so that its users' handlers catch it."""
     kind = getattr(sys.modules.get("sklearn.exceptions"), "NotFittedError", NotFittedError)
     return kind(f"This {type(estimator).__name__} instance is not fitted yet. Call 'fit' first.")
+
+
+class available_if:
+    """A method that an instance has only where a function of it says so: elsewhere hasattr is false."""
+
+    def __init__(self, condition: Callable[[Any], bool]) -> None:
+        self._condition = condition
+
+    def __call__(self, method: Any) -> Any:
+        self._method = method
+        functools.update_wrapper(self, method)
+        return self
+
+    def __get__(self, instance: Any, owner: Any) -> Any:
+        if instance is None:
+            return self._method
+        if not self._condition(instance):
+            raise AttributeError(f"{owner.__name__!r} with these parameters has no {self._method.__name__!r}")
+        return types.MethodType(self._method, instance)
 
 
 class ClassifierProtocol:

@@ -1,25 +1,45 @@
 """Training: fit and partial_fit. Check, allocate, call."""
 
 import functools
-import math
 import numbers
-from collections.abc import Callable, Sequence
-from typing import Any
+import warnings
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..checks.arrays import feature_matrix
+from ..checks.held_out import draw_held_out, held_out_counts
 from ..checks.labels import class_labels, label_bytes, sorted_classes
 from ..checks.parameters import check_training_memory, checked_parameters
 from ..checks.scalars import random_numbers
 from ..checks.weights import training_weights
 from ..engine import display
 from ..engine.checkpoint import Keeper, checked_place
-from ..engine.descent import CONVERGED, DIVERGED, Descent
-from ..engine.monitor import BarOfSteps, LogLines, Observer, Progress, watch
+from ..engine.monitor import BarOfSteps, LogLines, NoDescentWarning, Observer, watch
+from ..engine.run import DIVERGED, NO_DESCENT, Run
 from ..kernels.models import Model
+from ..solvers.choice import ADAM, AUTO, GAIN, GD, LBFGS, NEWTON, Choice, choose
+from ..solvers.problem import Problem
+from ..solvers.start import start
+from ..solvers.validation import Validation
+from .following import Caller, Follower
 from .prediction import Predictor
-from .protocol import column_names
+from .protocol import available_if, column_names
+
+SEEDS = 1 << 31  # of the order of batches
+
+
+class Job(NamedTuple):
+    """A run that is about to start, with what it was made of. data: the arrays that change its result, by the names
+    that an error calls them, but for its start. seed: of the order of rows in batches."""
+
+    run: Run
+    choice: Choice
+    classes: np.ndarray
+    params: Sequence[np.ndarray]
+    data: dict[str, Sequence[np.ndarray]]
+    seed: int
 
 
 class Trainer(Predictor):
@@ -31,14 +51,16 @@ class Trainer(Predictor):
         y: Any,
         sample_weight: Any = None,
         *,
+        validation: Any = None,
         checkpoint: Any = None,
         checkpoint_every: float = 60.0,
         resume: bool = False,
     ) -> Any:
-        """Train by full-batch gradient descent.
+        """Train with the solver that was chosen.
 
         Ctrl-C ends it within half a second, plus what writing a checkpoint takes: fit returns with a
-        FitInterruptedWarning, and the fitted attributes hold the state after the last whole step.
+        FitInterruptedWarning, and the fitted attributes hold the state after the last whole step, or the best one where
+        the solver looks for it ("lbfgs", or with early_stopping).
 
         Parameters
         ----------
@@ -47,7 +69,11 @@ class Trainer(Predictor):
         y : array (N,)
             Class labels of any one sortable kind, at least two different ones.
         sample_weight : array (N,), optional
-            Weight of each row in the loss: finite, at least 0, not all 0. A weight of 2 is the row twice.
+            Weight of each row in the loss: finite, at least 0, not all 0. A weight of 2 is the row twice, but to the
+            drawing of batches.
+        validation : (X, y), optional
+            Rows to look at after each step, and with early_stopping to stop by: columns as those of X, classes among
+            those of y. Their loss and accuracy go into the log and the fitted attributes.
         checkpoint : path or None
             A file that keeps the state of the run: written after the first moments, every `checkpoint_every` seconds
             and at the end, whole at any moment. Where it cannot be written, a CheckpointWarning says so once, and the
@@ -57,9 +83,10 @@ class Trainer(Predictor):
         resume : bool, default False
             Go on from the checkpoint, to the very bits the run would have had, or from the beginning where there is
             none. The data and all that changes the result must be what they were; `max_iter`, which counts the steps
-            before, may be larger, and `n_threads`, `verbose`, `progress` and `callback` may be others. The callback is
-            asked about the last step of the checkpoint first. Starting weights that are not fixed by `init`,
-            `warm_start` or an int as `random_state` are those of the checkpoint.
+            before, may be larger unless the step size falls with it, and `n_threads`, `verbose`, `progress` and
+            `callback` may be others. The callback is asked about the last step of the checkpoint first. Starting
+            weights and orders of rows that are not fixed by `init`, `warm_start` or an int as `random_state` are those
+            of the checkpoint.
 
         Returns
         -------
@@ -75,40 +102,39 @@ class Trainer(Predictor):
         ImportError
             progress is True, but tqdm is not installed; as early.
         FloatingPointError
-            The loss or a parameter became NaN or infinite; the message names the step. The fitted attributes then hold
-            the last finite parameters with a finite loss.
+            The loss or a parameter became NaN or infinite; the message names the step, or epoch and batch. The fitted
+            attributes then hold the last finite parameters with a finite loss.
         KeyboardInterrupt
             Ctrl-C came before the first step was done, or within a second after it ended another fit.
         """
         settings = self._checked_settings()
         path, every = checked_place(checkpoint, checkpoint_every, resume)
         names = column_names(X)
-        descent, classes = self._checked_descent(
-            settings,
-            X,
-            y,
-            sample_weight,
-            continues=self.warm_start and self.__sklearn_is_fitted__(),
-            steps=1 if self.callback is not None else settings["max_iter"],
-        )
+        continues = self.warm_start and self.__sklearn_is_fitted__()
+        job = self._job(settings, X, y, sample_weight, validation=validation, continues=continues)
+        run, max_iter = job.run, job.choice.max_iter
         keeper = None
         if path is not None:
-            keeper = Keeper(path, every, self._run_settings(settings), self._run_data(descent))
+            data = {**job.data, "the start": job.params} if self._has_fixed_start() else job.data
+            keeper = Keeper(path, every, self._run_settings(settings, job), data)
             if resume:
-                keeper.restore(descent, settings["max_iter"])
-        self._begin(descent, classes, names)
-        observers = self._observers(settings, descent.n_steps)
+                keeper.restore(run, max_iter)
+        self._begin(job, names)
+        observers = self._observers(settings, job)
         one_by_one = None if self.callback is None else 1
-        watch(descent, settings["max_iter"], [*observers, *filter(None, [keeper])], one_by_one)
-        self._check_divergence(descent)
+        watch(run, max_iter, [*observers, *filter(None, [keeper])], one_by_one)
+        self._check_end(job)
         return self
 
+    @available_if(lambda self: self.solver not in (LBFGS, NEWTON))
     def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> Any:
-        """Take one gradient step on the rows given, from the parameters as they are.
+        """Go over the rows given once, from the parameters as they are, with what the solver remembers.
 
-        The first call on an estimator that is not fitted starts a model as fit does; later calls, and calls after fit,
-        go on. `loss_curve_` grows by one entry, the loss on these rows before the step, and `n_iter_` by one. max_iter,
-        tol, verbose, progress and callback concern fit alone.
+        "auto" is "adam" here, which takes an update a batch, as "sgd" does; "gd" takes one gradient step. There is no
+        partial_fit for other solvers. The first call on an estimator that is not fitted starts a model as fit does,
+        and columns are centred and scaled by its rows from then on; later calls, and calls after fit, go on.
+        `loss_curve_` grows by one entry, the loss on these rows, and `n_iter_` by one. max_iter, tol, verbose, progress
+        and callback concern fit alone.
 
         Parameters
         ----------
@@ -119,7 +145,7 @@ class Trainer(Predictor):
         classes : array (K,), optional
             Every label that will come. Needed in the first call; the same ones or None later.
         sample_weight : array (N,), optional
-            Weight of each row in this step's loss: finite, at least 0, not all 0.
+            Weight of each row in the loss of this call: finite, at least 0, not all 0.
 
         Returns
         -------
@@ -129,17 +155,19 @@ class Trainer(Predictor):
         ------
         ValueError, TypeError
             As of fit; classes is missing in the first call or differs later; y holds another label; class_weight is
-            "balanced", which rows that are still to come would have a part in.
+            "balanced", which rows that are still to come would have a part in; early_stopping is True.
         FloatingPointError
-            The loss, or a parameter after the step, is NaN or infinite: the model keeps its parameters before the step.
+            The loss, or a parameter, is NaN or infinite: the model keeps its parameters before the call.
         KeyboardInterrupt
-            Within half a second of Ctrl-C. The model keeps its parameters before the step.
+            Within half a second of Ctrl-C. The model keeps its parameters before the call.
         """
         settings = self._checked_settings()
         if isinstance(self.class_weight, str) and self.class_weight == "balanced":
             raise ValueError(
                 "class_weight is 'balanced', expected a dict or None for partial_fit: it sees some rows only"
             )
+        if settings["early_stopping"]:
+            raise ValueError("early_stopping is True, expected False for partial_fit: it sees some rows only")
         continues = self.__sklearn_is_fitted__()
         if classes is None and not continues:
             raise ValueError("classes is None, but classes must be passed on the first call to partial_fit")
@@ -149,169 +177,207 @@ class Trainer(Predictor):
                 raise ValueError(f"classes is {classes!r}, but the model was started with {self.classes_.tolist()}")
             self._check_column_names(X, stacklevel=3)
         names = column_names(X)
-        descent, _ = self._checked_descent(
-            settings,
-            X,
-            y,
-            sample_weight,
-            classes=known,
-            dtype=self.coefs_[0].dtype if continues else None,
-            continues=continues,
-            steps=1,
-        )
+        dtype = self.coefs_[0].dtype if continues else None
+        job = self._job(
+            settings, X, y, sample_weight, classes=known, dtype=dtype, continues=continues, partial=True
+        )  # fmt: skip
         if not continues:
-            self._begin(descent, known, names)
-        before = self.n_iter_
+            self._begin(job, names)
+        before, passes = self.n_iter_, self.n_passes_
+        done = False
         try:
-            descent.run(1)
+            job.run.run(1)
+            done = bool(job.run.n_steps)
         finally:
-            self._take_over(descent, before)
-        self._check_divergence(descent, before)
+            if done or not continues:
+                self._take_over(job.run, before)
+                self.n_passes_ += passes
+                self._remember(job.run, job.choice.solver)
+        self._check_end(job, before)
         return self
 
-    def _checked_descent(
+    def _job(
         self,
         settings: dict[str, Any],
         X: Any,
         y: Any,
         sample_weight: Any,
         *,
+        validation: Any = None,
         classes: np.ndarray | None = None,
         dtype: Any = None,
         continues: bool,
-        steps: int,
-    ) -> tuple[Descent, np.ndarray]:
-        """Everything that training is given, checked: the descent about to start, and the classes.
+        partial: bool = False,
+    ) -> Job:
+        """Everything that training is given, checked, and the run that is about to start.
 
         classes: None for those in y. dtype: None for that of X. continues: from the fitted parameters.
         """
         owner, n_features = type(self).__name__, self.n_features_in_ if continues else None
         matrix = feature_matrix(X, n_features=n_features, owner=owner, dtype=dtype)
         classes, labels = class_labels(y, matrix.shape[0], classes)
+        N, D, K = *matrix.shape, len(classes)
         weights = training_weights(sample_weight, self.class_weight, classes, labels, matrix.dtype)
-        params = self._starting_parameters(matrix.shape[1], matrix.dtype, classes, continues)
-        descent = Descent(
-            matrix,
-            labels,
-            params,
-            sample_weight=weights,
-            step_size=settings["step_size"],
-            reg=settings["reg"],
-            tol=settings["tol"],
-            n_threads=settings["n_threads"],
-            backend=self.backend,
-            steps=steps,
-        )
-        return descent, classes
+        seen = None if validation is None else self._checked_validation(validation, D, classes, matrix.dtype)
+        counts = None
+        if settings["early_stopping"] and seen is None:
+            counts = held_out_counts(labels, K, settings["validation_fraction"])
+        model = self._model(D, K)
+        choice = choose(settings, model, N if counts is None else N - int(counts.sum()), partial=partial)
+        check_training_memory(model)
+        random = random_numbers(self.random_state)
+        params, is_drawn = self._starting_parameters(model, matrix.dtype, classes, continues, choice, random)
+        seed = int(random.randint(SEEDS)) if choice.is_batched else 0
+        data: dict[str, Sequence[np.ndarray]] = {"X": [matrix], "y": [label_bytes(labels, K)]}
+        if weights is not None:
+            data["sample_weight or class_weight"] = [weights]
+        held = None
+        if counts is not None:
+            held = draw_held_out(labels, counts, random)
+            seen = matrix[held], labels[held]
+            if not choice.is_batched:  # rows without weight are passed over, but count for nothing
+                weights = np.ones(N, matrix.dtype) if weights is None else weights.copy()
+                weights[held] = 0.0
+        judge = None
+        if seen is not None:
+            data["the validation rows"] = seen
+            judge = Validation(
+                *seen, stops=settings["early_stopping"], tol=GAIN if settings["tol"] is None else settings["tol"],
+                patience=settings["n_iter_no_change"], n_threads=settings["n_threads"], backend=self.backend,
+            )  # fmt: skip
+        problem = Problem(
+            matrix, labels, params, weights, choice.reg, settings["n_threads"], self.backend, held, is_drawn,
+            self._carried_on(choice) if continues else None,
+        )  # fmt: skip
+        one_by_one = partial or judge is not None or (self.callback is not None and choice.solver == GD)
+        steps = 1 if one_by_one else choice.max_iter
+        run = start(problem, choice, settings, steps=steps, seed=seed, judge=judge)
+        return Job(run, choice, classes, params, data, seed)
 
-    def _begin(self, descent: Descent, classes: np.ndarray, names: np.ndarray | None) -> None:
-        """Fitted attributes of a model whose descent is about to start."""
-        self.classes_, self.n_features_in_ = classes, descent.model.D
+    def _checked_validation(
+        self, validation: Any, D: int, classes: np.ndarray, dtype: Any
+    ) -> tuple[np.ndarray, np.ndarray]:
+        if not isinstance(validation, Sequence) or len(validation) != 2:
+            raise ValueError("validation is no pair, expected (X, y): rows to judge by")
+        try:
+            matrix = feature_matrix(validation[0], n_features=D, owner=type(self).__name__, dtype=dtype)
+            return matrix, class_labels(validation[1], len(matrix), classes)[1]
+        except (ValueError, TypeError) as error:
+            raise type(error)(f"validation: {error}") from None
+
+    def _begin(self, job: Job, names: np.ndarray | None) -> None:
+        """Fitted attributes of a model whose run is about to start."""
+        self.classes_, self.n_features_in_ = job.classes, job.run.model.D
         if names is not None:
             self.feature_names_in_ = names
         elif hasattr(self, "feature_names_in_"):
             del self.feature_names_in_
+        self.solver_ = job.choice.solver
         self.loss_curve_: list[float] = []
-        self.n_iter_ = 0
+        self.n_iter_, self.n_passes_ = 0, 0.0
+        self._carried: tuple[str, dict[str, np.ndarray]] | None = None
 
-    def _observers(self, settings: dict[str, Any], first: int) -> list[Observer]:
-        """Who is told of a fit that begins, or goes on, at a step: the model itself first."""
-        bar = None
+    def _observers(self, settings: dict[str, Any], job: Job) -> list[Observer]:
+        """Who is told of a fit that begins, or goes on: the model itself first."""
+        bar, first = None, job.run.n_steps
         if self.progress:  # beside log lines, which tell how it went, it goes when it is done
-            total, leave = settings["max_iter"], not settings["verbose"]
-            bar = display.Bar(total, done=first, unit=" steps", leave=leave)
-        observers: list[Observer] = [_Follower(self)]
+            leave = not settings["verbose"]
+            bar = display.Bar(job.choice.max_iter, done=first, unit=f" {job.run.unit}s", leave=leave)
+        observers: list[Observer] = [Follower(self, job.choice.solver)]
         if settings["verbose"]:
             write = functools.partial(print, flush=True) if bar is None else bar.print
+            if self.solver == AUTO:
+                write(f"solver: {job.choice.solver}")
             observers.append(LogLines(settings["verbose"], first, write))
         if bar is not None:
-            observers.append(BarOfSteps(bar))
+            observers.append(BarOfSteps(bar, job.run))
         if self.callback is not None:
-            observers.append(_Caller(self, self.callback))
+            observers.append(Caller(self, self.callback))
         return observers
 
-    def _check_divergence(self, descent: Descent, before: int = 0) -> None:
-        """FloatingPointError when a descent that began after some steps diverged."""
-        if descent.status == DIVERGED:
+    def _check_end(self, job: Job, before: int = 0) -> None:
+        """FloatingPointError when a run that began after some steps diverged, a warning when it found no way down."""
+        run = job.run
+        if run.status == DIVERGED:
+            where = run.diverged_at if not before else f"{run.diverged_at} of this call"
+            has_size = job.choice.solver not in (LBFGS, NEWTON)
+            size = f", with step_size={job.choice.step_size!r}" if has_size else ""
             raise FloatingPointError(
-                f"the loss or a parameter was no longer finite at step {before + descent.diverged_at}, with "
-                f"step_size={self.step_size!r}: the model keeps its parameters after {before + descent.n_steps} steps. "
-                "Try a smaller step_size, or scale X"
+                f"the loss or a parameter was no longer finite at {where}{size}: the model keeps its parameters after "
+                f"{before + run.n_steps} {run.unit}s. Try {'a smaller step_size' if has_size else 'another start'}, or "
+                "scale X"
+            )
+        if run.status == NO_DESCENT:
+            warnings.warn(
+                f"no step from iteration {run.n_steps} lowers the loss, which has a kink there: the model keeps the "
+                "best parameters that were found",
+                NoDescentWarning,
+                stacklevel=3,
             )
 
-    def _run_settings(self, settings: dict[str, Any]) -> dict[str, Any]:
-        """The constructor arguments that change the result of a fit, beside its data and start."""
-        names = ("hidden_size", "step_size", "reg", "tol")
-        chosen = {name: settings[name] for name in names if name in settings}
-        return {"model": type(self).__name__, "backend": self.backend, **chosen}
-
-    def _run_data(self, descent: Descent) -> dict[str, Sequence[np.ndarray]]:
-        """The arrays that change the result, by the names that an error calls them."""
-        data: dict[str, Sequence[np.ndarray]] = {"X": [descent.X], "y": [label_bytes(descent.y, descent.model.K)]}
-        if descent.sample_weight is not None:
-            data["sample_weight or class_weight"] = [descent.sample_weight]
-        if self._has_fixed_start():
-            data["the start"] = descent.params
-        return data
+    def _run_settings(self, settings: dict[str, Any], job: Job) -> dict[str, Any]:
+        """All that changes the result of a fit, beside its data and start."""
+        choice = job.choice
+        chosen = choice._asdict()
+        if choice.learning_rate != "linear":
+            del chosen["max_iter"]
+        names = ["hidden_size"]
+        if choice.is_batched:
+            names += ["momentum", "nesterovs_momentum"] if choice.solver != ADAM else ["beta_1", "beta_2", "epsilon"]
+            names += ["shuffle"]
+        names += ["n_iter_no_change", "early_stopping"]
+        own = {name: settings[name] for name in names if name in settings}
+        if choice.is_batched and isinstance(self.random_state, numbers.Integral):
+            own["the order of rows"] = job.seed
+        return {"model": type(self).__name__, "backend": self.backend, **chosen, **own}
 
     def _has_fixed_start(self) -> bool:
         """Whether another process would draw the same starting parameters: from an int, or none at all."""
         continues = self.warm_start and self.__sklearn_is_fitted__()
         return continues or self.init is not None or isinstance(self.random_state, numbers.Integral)
 
-    def _starting_parameters(self, D: int, dtype: Any, classes: np.ndarray, continues: bool) -> tuple[np.ndarray, ...]:
-        """Fitted ones, explicit ones (init), or random weights and zero biases."""
-        model = self._model(D, len(classes))
-        check_training_memory(model)
+    def _starting_parameters(
+        self, model: Model, dtype: Any, classes: np.ndarray, continues: bool, choice: Choice, random: Any
+    ) -> tuple[tuple[np.ndarray, ...], bool]:
+        """Fitted ones, explicit ones (init), or drawn ones; whether the latter are those of scaled columns."""
         if continues:
             if not np.array_equal(self.classes_, classes):
                 raise ValueError(f"y holds classes {classes!r}, but warm_start continues from {self.classes_!r}")
-            return checked_parameters("the fitted model", self._params(), model, dtype)
+            return checked_parameters("the fitted model", self._params(), model, dtype), False
         if self.init is not None:
-            return checked_parameters("init", self.init, model, dtype)
-        drawn = model.initial(random_numbers(self.random_state).randn, self.init_scale)
-        return tuple(p.astype(dtype) for p in drawn)
+            return checked_parameters("init", self.init, model, dtype), False
+        if choice.init_scale is not None:
+            drawn = model.initial(random.randn, choice.init_scale)
+        else:
+            drawn = model.glorot(random.uniform)
+        return tuple(p.astype(dtype) for p in drawn), choice.solver != GD
+
+    def _carried_on(self, choice: Choice) -> dict[str, np.ndarray] | None:
+        """What the last run has left, where that is of use for the next."""
+        solver, carried = getattr(self, "_carried", None) or (None, None)
+        return carried if solver == choice.solver else None
+
+    def _remember(self, run: Run, solver: str) -> None:
+        carried = run.carried()
+        self._carried = None if carried is None else (solver, carried)
 
     def _model(self, D: int, K: int) -> Model:
         raise NotImplementedError
 
-    def _take_over(self, run: Descent | Progress, before: int = 0) -> None:
+    def _take_over(self, run: Run, before: int = 0) -> None:
         """What a run, which began after some steps, has come to, as fitted attributes."""
         params = run.params
         self.coefs_ = list(params[0::2])
         self.intercepts_ = list(params[1::2])
         self._take_over_losses(run, before)
-        self.converged_ = run.status == CONVERGED
+        self.converged_ = run.is_converged()
 
-    def _take_over_losses(self, run: Descent | Progress, before: int = 0) -> None:
+    def _take_over_losses(self, run: Run, before: int = 0) -> None:
         """Only what is new: a list of 10^7 numbers takes longer to make than Ctrl-C may wait."""
         self.loss_curve_[before + run.n_steps :] = run.losses[len(self.loss_curve_) - before :].tolist()
-        self.loss_ = self.loss_curve_[-1] if self.loss_curve_ else math.nan
-        self.n_iter_ = before + run.n_steps
-
-
-class _Follower(Observer):
-    """The fitted attributes follow the run: losses after every slice, parameters at its end."""
-
-    def __init__(self, model: Trainer) -> None:
-        self._model = model
-
-    def __call__(self, progress: Progress) -> None:
-        self._model._take_over_losses(progress)
-
-    def close(self, progress: Progress) -> None:
-        self._model._take_over(progress)
-
-
-class _Caller(Observer):
-    """The user's callback, which sees the model after the last step."""
-
-    def __init__(self, model: Trainer, callback: Callable[[int, float, Any], Any]) -> None:
-        self._model, self._callback = model, callback
-
-    def __call__(self, progress: Progress) -> Any:
-        """What it says to the last step; a step that diverged was taken back, and the one before it told."""
-        if progress.status == DIVERGED:
-            return None
-        self._model._take_over(progress)
-        return self._callback(progress.n_steps - 1, self._model.loss_, self._model)
+        self.loss_ = run.loss if run.n_steps or not self.loss_curve_ else self.loss_curve_[-1]
+        self.n_iter_, self.n_passes_ = before + run.n_steps, float(run.n_passes)
+        judge: Any = run.judge
+        self.validation_loss_curve_ = None if judge is None else list(judge.losses)
+        self.validation_scores_ = None if judge is None else list(judge.scores)
+        self.best_validation_score_ = None if judge is None else judge.best_score

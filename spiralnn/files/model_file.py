@@ -9,7 +9,8 @@ import numpy as np
 from . import array_file
 from .array_file import ModelFileError
 
-FORMAT = array_file.Format("spiralnn-model", 1, "model file")
+FORMAT = array_file.Format("spiralnn-model", 2, "model file")
+VALIDATION = ("validation_scores", "validation_loss_curve")  # fitted attributes that may be None
 OBJECTS = (str, int, float, bool)  # what JSON gives back as it was
 
 
@@ -26,6 +27,9 @@ def save(model: Any, path: Any) -> None:
         **{f"coef_{i}": a for i, a in enumerate(model.coefs_)},
         **{f"intercept_{i}": a for i, a in enumerate(model.intercepts_)},
     }
+    for name in VALIDATION:
+        if getattr(model, f"{name}_", None) is not None:
+            arrays[name] = np.asarray(getattr(model, f"{name}_"), np.float64)
     names = getattr(model, "feature_names_in_", None)
     if names is not None:
         arrays["feature_names"] = _packed("feature_names", names)
@@ -33,6 +37,9 @@ def save(model: Any, path: Any) -> None:
         "kind": type(model).__name__,
         "params": {n: _plain(v) for n, v in model.get_params().items() if _is_plain(v)},
         "n_iter": int(model.n_iter_),
+        "n_passes": float(model.n_passes_),
+        "loss": float(model.loss_),
+        "solver": model.solver_,
         "converged": bool(getattr(model, "converged_", False)),
         "object_classes": model.classes_.dtype.kind == "O",
     }
@@ -60,6 +67,9 @@ def _build(header: dict[str, Any], arrays: dict[str, np.ndarray], kinds: Mapping
     classes = arrays.pop("classes")
     model.classes_ = _unpacked(classes) if header["object_classes"] else classes
     model.loss_curve_ = [float(loss) for loss in arrays.pop("loss_curve")]
+    for name in VALIDATION:
+        setattr(model, f"{name}_", [float(value) for value in arrays.pop(name)] if name in arrays else None)
+    model.best_validation_score_ = max(model.validation_scores_) if model.validation_scores_ else None
     if "feature_names" in arrays:
         model.feature_names_in_ = _unpacked(arrays.pop("feature_names"))
     coefs = [arrays.pop(f"coef_{i}") for i in range(layers)]
@@ -79,7 +89,8 @@ def _build(header: dict[str, Any], arrays: dict[str, np.ndarray], kinds: Mapping
         raise ModelFileError("its classes or feature names do not fit its parameters")
     model.coefs_, model.intercepts_, model.n_features_in_ = coefs, intercepts, widths[0]
     model.n_iter_, model.converged_ = int(header["n_iter"]), bool(header["converged"])
-    model.loss_ = model.loss_curve_[-1] if model.loss_curve_ else float("nan")
+    model.n_passes_, model.loss_ = float(header["n_passes"]), float(header["loss"])
+    model.solver_ = str(header["solver"])
     return model
 
 
