@@ -13,8 +13,9 @@ import peers
 
 import spiralnn
 from spiralnn import resources
-from spiralnn.engine import descent, fused
+from spiralnn.engine import fused
 from spiralnn.kernels import plain, reference
+from spiralnn.solvers import descent
 
 
 class Rung:
@@ -110,8 +111,8 @@ class Spiralnn(Rung):
         return lambda: estimator.predict(problem.X)
 
     def _estimator(self, problem, steps):
-        options = {"step_size": problem.step_size, "reg": problem.reg, "max_iter": steps, "init": problem.params}
-        options |= {"n_threads": self.n_threads, "backend": self.backend}
+        options = {"solver": "gd", "step_size": problem.step_size, "reg": problem.reg, "max_iter": steps}
+        options |= {"init": problem.params, "n_threads": self.n_threads, "backend": self.backend}
         if problem.model == "linear":
             return spiralnn.SoftmaxClassifier(**options)
         return spiralnn.TwoLayerNet(hidden_size=problem.shape[2], **options)

@@ -93,7 +93,8 @@ def status(key):
         return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(key))
 
 def fit(X, y):
-    options = {"max_iter": 3, "random_state": 0, "backend": backend}
+    options = {"solver": "gd", "step_size": 1.0, "reg": 1e-3, "init_scale": 0.01, "max_iter": 3, "random_state": 0}
+    options["backend"] = backend
     if model == "linear":
         spiralnn.SoftmaxClassifier(**options).fit(X, y)
     else:

@@ -126,3 +126,14 @@ def lead(rows):
 def grouped(number):
     """1000000 is 1 000 000."""
     return f"{number:,}".replace(",", " ")
+
+
+def duration(seconds):
+    """Three digits and a unit: 0.0000161 is 16.1 µs."""
+    units = ("s", 1), ("ms", 1e-3), ("µs", 1e-6), ("ns", 1e-9)
+    unit, size = next((pair for pair in units if seconds >= 0.9995 * pair[1]), units[-1])
+    return f"{three_digits(seconds / size)} {unit}"
+
+
+def three_digits(value):
+    return f"{value:.{0 if value >= 99.95 else 1 if value >= 9.995 else 2}f}"

@@ -3,6 +3,8 @@
 Print and draw, and renew what the README says and the page of tables beside the figures:
 
     python bench/report.py bench/results/latest.json --readme README.md
+
+Results of time_to_result.py that lie beside the file, as fits.json, come first in all of it.
 """
 
 import argparse
@@ -11,6 +13,8 @@ import os
 import sys
 from pathlib import Path
 
+import fit_tables
+import fits
 from records import (
     ALL,
     LEAD,
@@ -19,6 +23,7 @@ from records import (
     OPERATIONS,
     REFERENCE,
     by_problem,
+    duration,
     efficiency,
     faster_ones,
     fastest_peer,
@@ -27,12 +32,13 @@ from records import (
     load,
     seconds,
     speedup,
+    three_digits,
 )
 
 from spiralnn.files.results import BadResults
 
 OPERATION_SIZES = (300, 30_000, 1_000_000)  # of the operations one by one: few, some and many rows
-LEAD_FIGURE = "lead.png"
+LEAD_FIGURE, FITS_FIGURE = "lead.png", "accuracy.png"
 SHORT = {REFERENCE: "NumPy", ONE: "fused, 1 thread", ALL: "all threads"}
 
 
@@ -48,6 +54,7 @@ def sections(results):
          *_everybody(network, with_efficiency=True)),
         ("One step of the linear model.", *_everybody(linear, with_efficiency=False)),
         ("Prediction, the class of every row.", *_prediction(predictions)),
+        ("The same number of steps of the network by everybody, float64.", *_lead(results)),
         ("Every operation on its own, float64: NumPy / fused on all threads.", *_operations(results["rows"])),
         ("Whole processes.", ["what", "with", "measured"], _processes(results)),
         ("Where somebody else was faster in this run.", *_slower(_everything(results))),
@@ -60,37 +67,59 @@ def _everything(results):
     return {**by_problem(results["rows"]), **by_problem(results["interleaved"])}
 
 
-def text(results):
-    """The tables for a terminal."""
-    lines = [_machine_line(results["machine"]), *_limit_lines(results["limits"])]
-    for title, heads, rows in sections(results):
-        widths = [max(map(len, column)) for column in zip(heads, *rows, strict=True)]
-        lines += ["", title]
-        for row in (heads, *rows):
-            lines.append("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+def text(results, found=None):
+    """The tables for a terminal. found: results of time_to_result.py."""
+    lines = []
+    for machine, tables in _everything_found(results, found):
+        lines += ["", *machine] if lines else machine
+        for title, heads, rows in tables:
+            heads = [head.replace("<br>", " ") for head in heads]
+            widths = [max(map(len, column)) for column in zip(heads, *rows, strict=True)]
+            lines += ["", title]
+            for row in (heads, *rows):
+                lines.append("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
     return "\n".join(lines)
 
 
-def page(results, drawn):
+def page(results, drawn, found=None):
     """All tables and figures as a page of their own. drawn: {file beside it: what it shows}."""
-    parts = ["# The benchmark in full", _machine_line(results["machine"]), *_limit_lines(results["limits"])]
-    for title, heads, rows in sections(results):
-        parts += [title, _markdown(heads, rows)]
+    parts = ["# The benchmark in full"]
+    for machine, tables in _everything_found(results, found):
+        parts += machine
+        for title, heads, rows in tables:
+            parts += [title, _markdown(heads, rows)]
     parts += [f"![{shown}]({name})" for name, shown in drawn.items()]
     return "\n\n".join(parts) + "\n"
 
 
-def readme_blocks(results, drawn, folder):
-    """What the README says of a run, {marker: text}; the figure and the page of tables lie in the folder."""
+def _everything_found(results, found):
+    """(lines about the machine, tables) of both kinds of results."""
+    parts = [] if found is None else [([_machine_line(found["machine"])], fit_tables.sections(found))]
+    return [*parts, ([_machine_line(results["machine"]), *_limit_lines(results["limits"])], sections(results))]
+
+
+def readme_blocks(results, drawn, folder, found=None):
+    """What the README says of a run, {marker: text}; the figure and the page of tables lie in the folder.
+
+    It leads with the seconds to a result where these are found, else with those of the same number of steps.
+    """
     heads, rows = _lead(results)
     blocks = {"benchmark": [], "losses": []}
-    if rows:
+    if found is not None:
+        shown = drawn.get(FITS_FIGURE)
+        blocks["benchmark"] += [f"![{shown}]({folder}/{FITS_FIGURE})"] * bool(shown)
+        for title, *table in fit_tables.lead(found):
+            blocks["benchmark"] += [title, _markdown(*table)]
+        blocks["benchmark"].append(_machine_line(found["machine"]))
+    elif rows:
         shown = drawn.get(LEAD_FIGURE)
         blocks["benchmark"] += [f"![{shown}]({folder}/{LEAD_FIGURE})"] * bool(shown)
         blocks["benchmark"] += [_markdown(heads, rows), _machine_line(results["machine"])]
     lost = {}
     for what, model, shape, dtype, ours, faster in _slower(_everything(results))[1]:
         lost.setdefault(f"{what}, {model}".removesuffix(", "), []).append(f"{shape} {dtype}: {ours}, {faster}")
+    for what, which, ours, sooner in fit_tables.slower(found)[1] if found is not None else []:
+        lost.setdefault(f"seconds to a result: {what}", []).append(f"{which}: {ours}, {sooner}")
     rows = [[what, "; ".join(where)] for what, where in lost.items()]
     heads = ["operation", "where: spiralnn on all threads, who was faster"]
     blocks["losses"].append(_markdown(heads, rows) if rows else "In this run nobody was.")
@@ -114,47 +143,41 @@ def _markdown(heads, rows):
     return "\n".join("| " + " | ".join(line) + " |" for line in [heads, ["---"] * len(heads), *rows])
 
 
-def draw(results, folder):
+def draw(results, folder, found=None):
     """Draw what the results are enough for into the folder; {file: what it shows}, empty without matplotlib."""
     if importlib.util.find_spec("matplotlib") is None:
         print("no figures: matplotlib is not installed", file=sys.stderr)
         return {}
+    import fit_figures
     from figures import FIGURES
 
     folder.mkdir(parents=True, exist_ok=True)
-    drawn = {}
+    pictures = {}
+    if found is not None:
+        pictures |= {name: (shown, figure(found)) for name, (shown, figure) in fit_figures.FIGURES.items()}
     for name, (shown, parts, figure) in FIGURES.items():
-        picture = figure(results) if all(results[part] for part in parts) else None
+        pictures[name] = shown, figure(results) if all(results[part] for part in parts) else None
+    drawn = {}
+    for name, (shown, picture) in pictures.items():
         if picture is not None:
             picture.savefig(folder / name, dpi=120)
             drawn[name] = shown
     return drawn
 
 
-def publish(results, figures, readme=None):
+def publish(results, figures, readme=None, found=None):
     """Print the tables, draw the figures into a folder, and renew the page there and the README if asked."""
-    print(text(results))
+    print(text(results, found))
     figures = Path(figures)
-    drawn = draw(results, figures)
+    drawn = draw(results, figures, found)
     if readme is not None:
         folder = os.path.relpath(figures, Path(readme).resolve().parent).replace(os.sep, "/")
-        rewrite_readme(readme, readme_blocks(results, drawn, folder))
-        (figures / "README.md").write_text(page(results, drawn), encoding="utf-8")
-
-
-def duration(seconds):
-    """Three digits and a unit: 0.0000161 is 16.1 µs."""
-    units = ("s", 1), ("ms", 1e-3), ("µs", 1e-6), ("ns", 1e-9)
-    unit, size = next((pair for pair in units if seconds >= 0.9995 * pair[1]), units[-1])
-    return f"{_three_digits(seconds / size)} {unit}"
-
-
-def _three_digits(value):
-    return f"{value:.{0 if value >= 99.95 else 1 if value >= 9.995 else 2}f}"
+        rewrite_readme(readme, readme_blocks(results, drawn, folder, found))
+        (figures / "README.md").write_text(page(results, drawn, found), encoding="utf-8")
 
 
 def _times(ratio):
-    return "-" if ratio is None else f"{_three_digits(ratio)} x"
+    return "-" if ratio is None else f"{three_digits(ratio)} x"
 
 
 def _time(measured, name):
@@ -268,7 +291,7 @@ def main(argv=None):
     parser.add_argument("--readme", type=Path, help="file to renew between its markers, with the page of tables")
     args = parser.parse_args(argv)
     try:
-        publish(load(args.json), args.figures or args.json.parent, args.readme)
+        publish(load(args.json), args.figures or args.json.parent, args.readme, fits.load_beside(args.json))
     except (BadResults, OSError) as error:
         print(error, file=sys.stderr)
         return 1

@@ -98,7 +98,8 @@ import sys, time
 import spiralnn
 model, dtype = sys.argv[1:]
 X, y = spiralnn.make_spiral(random_state=0)
-estimator = {"linear": spiralnn.SoftmaxClassifier, "two_layer": spiralnn.TwoLayerNet}[model](max_iter=1, random_state=0)
+classifier = {"linear": spiralnn.SoftmaxClassifier, "two_layer": spiralnn.TwoLayerNet}[model]
+estimator = classifier(solver="gd", step_size=1.0, reg=1e-3, init_scale=0.01, max_iter=1, random_state=0)
 start = time.perf_counter()
 loss = estimator.fit(X.astype(dtype), y).loss_
 print(time.perf_counter() - start, loss)
