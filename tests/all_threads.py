@@ -9,10 +9,12 @@ def want_all_threads(setattr=setattr):
     """Share everything out to as many threads as are asked for, without trial of one; setattr=None: no more."""
     if setattr is not None:
         setattr(plan, "SPLIT_BYTES", 1)
+        setattr(plan, "SHARED_FLOPS", 0.0)
         setattr(pace, "THREAD_FLOPS", 1e-9)
         setattr(pace, "START_FLOPS", 1e-9)
         setattr(pace, "SHORT_FLOPS", -1.0)
     passes.cached_plan.cache_clear()
+    passes.cached_batch_plan.cache_clear()
 
 
 def count_threads(setattr=setattr):

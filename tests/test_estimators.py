@@ -8,6 +8,7 @@ import sys
 
 import numpy as np
 import pytest
+from classifiers import descents, over, over_solvers
 from places import ROOT
 
 from spiralnn import SoftmaxClassifier, TwoLayerNet, loss_and_gradients, make_spiral
@@ -17,15 +18,9 @@ X, Y = make_spiral(20, 3, random_state=0)
 N = len(X)
 
 
-def linear(**changes):
-    return SoftmaxClassifier(**{"random_state": 0, "max_iter": 20, **changes})
-
-
-def network(**changes):
-    return TwoLayerNet(**{"random_state": 0, "max_iter": 20, "hidden_size": 5, **changes})
-
-
-both = pytest.mark.parametrize("make", [linear, network])
+linear, network = descents(max_iter=20)
+both = over(linear, network)
+by_any_solver = over_solvers(linear, network)
 both_backends = pytest.mark.parametrize("backend", ["fused", "reference"])
 
 
@@ -59,22 +54,26 @@ def assert_same_state(a, b):
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 @both_backends
-@both
+@by_any_solver
 def test_fitted_attributes(make, backend, dtype):
     model = make(backend=backend)
     assert model.fit(X.astype(dtype), Y) is model
     np.testing.assert_array_equal(model.classes_, [0, 1, 2])
     assert model.n_features_in_ == 2
     assert not hasattr(model, "feature_names_in_")
-    sizes = [2, 3] if make is linear else [2, 5, 3]
+    sizes = [2, 5, 3] if make.is_network else [2, 3]
     assert [W.shape for W in model.coefs_] == list(zip(sizes, sizes[1:], strict=False))
     assert [b.shape for b in model.intercepts_] == [(n,) for n in sizes[1:]]
     assert isinstance(model.coefs_, list) and isinstance(model.intercepts_, list)
     assert all(p.dtype == dtype and p.flags.c_contiguous for p in parameters(model))
-    assert len(model.loss_curve_) == model.n_iter_ == 20
+    assert 2 <= len(model.loss_curve_) == model.n_iter_ <= 20
     assert all(type(loss) is float for loss in model.loss_curve_)
     assert model.loss_ == model.loss_curve_[-1] < model.loss_curve_[0]
-    assert model.converged_ is False
+    assert type(model.converged_) is bool and (model.converged_ or model.n_iter_ == 20)
+    assert not model.converged_ or make.solver in ("auto", "newton-cholesky")
+    assert type(model.n_passes_) is float and model.n_passes_ >= model.n_iter_
+    assert model.solver_ == ("lbfgs" if make.solver == "auto" else make.solver)
+    assert model.validation_scores_ is model.validation_loss_curve_ is model.best_validation_score_ is None
 
 
 @both
@@ -104,7 +103,7 @@ def test_losses_and_steps_are_those_of_the_objective(make):
     ],
     ids=["strings", "objects", "integers", "from one", "with gaps", "whole floats", "bools"],
 )
-@both
+@by_any_solver
 def test_any_labels_are_classes(make, names):
     # the names are not sorted: class k of the model is the k-th of the sorted ones
     y = names[Y % len(names)]
@@ -130,7 +129,7 @@ def test_more_classes_than_a_byte_can_name():
                                rtol=1e-12)  # fmt: skip
 
 
-@both
+@by_any_solver
 def test_lists_and_columns_are_read_as_arrays(make):
     expected = make().fit(X, Y)
     assert_same_bits(make().fit(X.tolist(), Y.tolist()), expected)
@@ -140,7 +139,7 @@ def test_lists_and_columns_are_read_as_arrays(make):
     assert_same_bits(model, expected)
 
 
-@both
+@by_any_solver
 def test_data_may_be_read_only_and_is_not_modified(make):
     features, labels = X.copy(), Y.copy()
     features.flags.writeable = labels.flags.writeable = False
@@ -150,11 +149,11 @@ def test_data_may_be_read_only_and_is_not_modified(make):
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
-@both
+@by_any_solver
 def test_threads_do_not_change_a_bit(make, dtype):
     features, labels = make_spiral(7001, 3, random_state=1)
-    models = [make(max_iter=4, n_threads=n, hidden_size=16) if make is network else make(max_iter=4, n_threads=n)
-              for n in (1, 2, 3, None)]  # fmt: skip
+    larger = {"hidden_size": 16} if make.is_network else {}
+    models = [make(max_iter=4, n_threads=n, **larger) for n in (1, 2, 3, None)]
     first, *others = (model.fit(features.astype(dtype), labels) for model in models)
     for other in others:
         assert_same_bits(first, other)
@@ -167,10 +166,10 @@ def test_threads_do_not_change_a_bit(make, dtype):
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 @both_backends
-@both
+@by_any_solver
 def test_predictions_agree_with_each_other(make, backend, dtype):
     features = X.astype(dtype)
-    model = make(backend=backend, max_iter=200).fit(features, Y)
+    model = make(backend=backend, max_iter=200 if make.solver == "gd" else 20).fit(features, Y)
     scores = model.decision_function(features)
     assert scores.shape == (N, 3)
     hidden = features
@@ -206,7 +205,7 @@ def test_many_rows_are_predicted_in_parts(make, monkeypatch):
 
 
 @both_backends
-@both
+@by_any_solver
 def test_two_classes_have_one_score(make, backend):
     """Of the second against the first, as everywhere in scikit-learn."""
     y = np.array(["no", "yes"])[Y % 2]
@@ -215,7 +214,8 @@ def test_two_classes_have_one_score(make, backend):
     assert scores.shape == (N,)
     np.testing.assert_array_equal(model.classes_[(scores > 0).astype(int)], model.predict(X))
     odds = model.predict_log_proba(X)
-    np.testing.assert_allclose(scores, odds[:, 1] - odds[:, 0], rtol=0, atol=1e-14)
+    tolerance = 1e-14 if make.solver == "gd" else 1e-14 * np.abs(odds).max()  # others come further
+    np.testing.assert_allclose(scores, odds[:, 1] - odds[:, 0], rtol=0, atol=tolerance)
 
 
 def test_far_scores_do_not_overflow():
@@ -224,7 +224,7 @@ def test_far_scores_do_not_overflow():
     np.testing.assert_array_equal(model.predict_log_proba([[1.0], [-1.0]]), [[0.0, -2e4], [-2e4, 0.0]])
 
 
-@both
+@by_any_solver
 def test_the_wider_dtype_of_model_and_rows_computes(make):
     double, single = make().fit(X, Y), make().fit(X.astype(np.float32), Y)
     rows = X.astype(np.float32)
@@ -283,7 +283,7 @@ def test_scores_may_be_as_far_apart_as_floats_go():
         np.testing.assert_array_equal(model.predict_log_proba(rows[:1]), [[0, -1.7e308, -np.inf]])
 
 
-@both
+@by_any_solver
 def test_labels_to_score_are_one_a_row(make):
     model = make().fit(X, Y)
     for labels in (Y[:1], Y[:-1], np.append(Y, 0)):
@@ -296,7 +296,7 @@ def test_labels_to_score_are_one_a_row(make):
 
 
 @pytest.mark.parametrize("method", METHODS)
-@both
+@by_any_solver
 def test_not_fitted(make, method):
     for call in (lambda: getattr(make(), method)(X), lambda: make().score(X, Y)):
         with pytest.raises(ValueError, match="instance is not fitted yet. Call 'fit' first") as raised:
@@ -328,13 +328,14 @@ def test_weights_are_drawn_in_the_order_of_the_case_study():
     assert not np.concatenate(model.intercepts_).any()
 
 
-@both
+@by_any_solver
 def test_an_integer_seeds_every_fit_anew(make):
     model = make(random_state=5)
-    first = starting(model).coefs_[0]
-    np.testing.assert_array_equal(starting(model).coefs_[0], first)
-    np.testing.assert_array_equal(starting(make(random_state=np.int64(5))).coefs_[0], first)
-    assert not np.array_equal(starting(make(random_state=6)).coefs_[0], first)
+    first = model.fit(X, Y).coefs_[0]
+    np.testing.assert_array_equal(model.fit(X, Y).coefs_[0], first)
+    np.testing.assert_array_equal(make(random_state=np.int64(5)).fit(X, Y).coefs_[0], first)
+    is_drawn = make.is_network or make.solver == "gd"  # other solvers of the linear model begin with zeros
+    assert np.array_equal(make(random_state=6).fit(X, Y).coefs_[0], first) == (not is_drawn)
 
 
 @both
@@ -348,18 +349,18 @@ def test_a_generator_is_drawn_from_and_moves_on(make):
     assert draw.randn() == again.randn()
 
 
-@both
+@by_any_solver
 def test_none_draws_from_the_global_generator(make):
     state = np.random.get_state()
     try:
         np.random.seed(5)
-        model = starting(make(random_state=None))
+        model = make(random_state=None).fit(X, Y)
     finally:
         np.random.set_state(state)
-    assert_same_bits(model, starting(make(random_state=5)))
+    assert_same_bits(model, make(random_state=5).fit(X, Y))
 
 
-@both
+@by_any_solver
 def test_fitting_with_a_seed_leaves_the_global_generator_alone(make):
     before = np.random.get_state()[1].copy()
     make().fit(X, Y)
@@ -397,7 +398,7 @@ def test_warm_start_continues_exactly(make, backend, dtype):
     assert_same_bits(model.set_params(warm_start=False, max_iter=20).fit(features, Y), long)
 
 
-@both
+@by_any_solver
 def test_warm_start_refuses_another_problem(make):
     model = make(warm_start=True).fit(X, Y)
     state = state_of(model)
@@ -405,7 +406,7 @@ def test_warm_start_refuses_another_problem(make):
         model.fit(X, Y + 1)
     with pytest.raises(ValueError, match="X has 3 features, but [A-Za-z]+ is expecting 2 features as input"):
         model.fit(np.ones((N, 3)), Y)
-    if make is network:
+    if make.is_network:
         with pytest.raises(ValueError, match=r"the fitted model: W has shape \(2, 5\), expected \(2, 6\)"):
             model.set_params(hidden_size=6).fit(X, Y)
     assert_same_state(state_of(model), state)
@@ -431,14 +432,24 @@ def test_verbose_prints_the_published_first_line(capsys):
     assert capsys.readouterr().out == "iteration 0: loss 1.098612\n"
 
 
-@both
+@by_any_solver
+def test_verbose_says_which_solver_was_chosen_and_what_it_counts(make, capsys):
+    model = make(verbose=3).fit(X, Y)
+    word = "epoch" if make.solver == "adam" else "iteration"
+    expected = [f"{word} {i}: loss {model.loss_curve_[i]:f}" for i in range(0, model.n_iter_, 3)]
+    if make.solver == "auto":
+        expected.insert(0, f"solver: {model.solver_}")
+    assert capsys.readouterr().out.splitlines() == expected
+
+
+@by_any_solver
 def test_nothing_is_printed_unasked(make, capsys):
     make().fit(X, Y)
     assert capsys.readouterr() == ("", "")
 
 
 @both_backends
-@both
+@by_any_solver
 def test_callback_is_called_after_every_step(make, backend, capsys):
     calls = []
 
@@ -447,38 +458,46 @@ def test_callback_is_called_after_every_step(make, backend, capsys):
         assert model.loss_ == model.loss_curve_[-1] == loss
         calls.append((step, loss, model, model.coefs_[0].copy(), model.predict(X)))
 
-    plain = make(backend=backend).fit(X, Y)
-    model = make(backend=backend, callback=callback, verbose=5).fit(X, Y)
-    assert [call[0] for call in calls] == list(range(20))
+    make = make.by(make.solver, backend=backend)
+    if make.solver == "adam":
+        make = make.by("adam", learning_rate="constant")  # which does not depend on how many epochs there will be
+    plain = make().fit(X, Y)
+    model = make(callback=callback, verbose=5).fit(X, Y)
+    assert [call[0] for call in calls] == list(range(plain.n_iter_))
     assert [call[1] for call in calls] == model.loss_curve_ == plain.loss_curve_
     assert all(call[2] is model for call in calls)
     assert_same_bits(model, plain)
-    half = make(backend=backend, max_iter=8).fit(X, Y)
-    np.testing.assert_array_equal(calls[7][3], half.coefs_[0])
-    np.testing.assert_array_equal(calls[7][4], half.predict(X))
-    assert len(capsys.readouterr().out.splitlines()) == 4
+    half = make(max_iter=3).fit(X, Y)
+    np.testing.assert_array_equal(calls[2][3], half.coefs_[0])
+    np.testing.assert_array_equal(calls[2][4], half.predict(X))
+    assert len(capsys.readouterr().out.splitlines()) == -(-plain.n_iter_ // 5) + (make.solver == "auto")
 
 
 @both_backends
-@both
-def test_callback_stops_the_descent(make, backend):
-    model = make(backend=backend, callback=lambda step, loss, model: step == 6).fit(X, Y)
-    assert model.n_iter_ == len(model.loss_curve_) == 7
+@by_any_solver
+def test_callback_stops_the_run(make, backend):
+    make = make.by(make.solver, backend=backend)
+    if make.solver == "adam":
+        make = make.by("adam", learning_rate="constant")
+    model = make(callback=lambda step, loss, model: step == 2).fit(X, Y)
+    assert model.n_iter_ == len(model.loss_curve_) == 3
     assert model.converged_ is False
-    assert_same_bits(model, make(backend=backend, max_iter=7).fit(X, Y))
+    assert_same_bits(model, make(max_iter=3).fit(X, Y))
 
 
-@both
+@by_any_solver
 def test_a_callback_that_raises_leaves_the_last_whole_step(make):
     def callback(step, loss, model):
-        if step == 6:
+        if step == 2:
             raise RuntimeError("enough")
 
+    if make.solver == "adam":
+        make = make.by("adam", learning_rate="constant")
     model = make(callback=callback)
     with pytest.raises(RuntimeError, match="enough"):
         model.fit(X, Y)
-    assert model.n_iter_ == len(model.loss_curve_) == 7
-    assert_same_bits(model, make(max_iter=7).fit(X, Y))
+    assert model.n_iter_ == len(model.loss_curve_) == 3
+    assert_same_bits(model, make(max_iter=3).fit(X, Y))
 
 
 @both_backends
@@ -558,8 +577,10 @@ def test_parameters_can_be_read_and_set(make):
     model = make()
     params = model.get_params()
     common = "step_size reg max_iter random_state init_scale init class_weight n_threads verbose warm_start tol"
-    others = {"callback", "progress", "backend"}
-    assert set(params) == {*common.split(), *others, *(["hidden_size"] if make is network else [])}
+    others = {"callback", "progress", "backend", "solver", "n_iter_no_change"}
+    batches = "batch_size learning_rate momentum nesterovs_momentum beta_1 beta_2 epsilon shuffle"
+    others |= {*batches.split(), "early_stopping", "validation_fraction"}
+    assert set(params) == {*common.split(), *others, *(["hidden_size"] if make.is_network else [])}
     assert params == model.get_params(deep=False)
     assert model.set_params(reg=0.5, max_iter=3) is model
     assert (model.reg, model.max_iter) == (0.5, 3)
@@ -569,14 +590,26 @@ def test_parameters_can_be_read_and_set(make):
 
 
 def test_published_defaults():
-    common = {"step_size": 1.0, "reg": 1e-3, "random_state": None, "init_scale": 0.01, "init": None,
-              "class_weight": None, "n_threads": None, "verbose": 0, "warm_start": False, "tol": None,
-              "callback": None, "progress": False, "backend": "fused"}  # fmt: skip
-    assert SoftmaxClassifier().get_params() == {**common, "max_iter": 200}
-    assert TwoLayerNet().get_params() == {**common, "max_iter": 10_000, "hidden_size": 100}
+    common = {
+        "solver": "auto", "step_size": None, "reg": None, "max_iter": None, "batch_size": None, "learning_rate": None,
+        "momentum": 0.9, "nesterovs_momentum": True, "beta_1": 0.9, "beta_2": 0.999, "epsilon": 1e-8, "shuffle": True,
+        "early_stopping": False, "validation_fraction": 0.1, "n_iter_no_change": 10, "random_state": None,
+        "init_scale": None, "init": None, "class_weight": None, "n_threads": None, "verbose": 0, "warm_start": False,
+        "tol": None, "callback": None, "progress": False, "backend": "fused",
+    }  # fmt: skip
+    assert SoftmaxClassifier().get_params() == common
+    assert TwoLayerNet().get_params() == {**common, "hidden_size": 100}
 
 
 @both
+def test_gradient_descent_is_that_of_the_case_study_unless_told_otherwise(make):
+    stated = {"step_size": 1.0, "reg": 1e-3, "init_scale": 0.01}
+    model = make().fit(X, Y)
+    assert_same_bits(model, make(**stated).fit(X, Y))
+    assert make(max_iter=None).fit(X, Y).n_iter_ == (10_000 if make.is_network else 200)
+
+
+@by_any_solver
 def test_a_model_made_of_the_parameters_of_another_is_the_same(make):
     draw, init = np.random.RandomState(0), [np.zeros(3)]
     model = make(random_state=draw, init=init, callback=print, max_iter="kept as it is")
@@ -588,7 +621,7 @@ def test_a_model_made_of_the_parameters_of_another_is_the_same(make):
 
 def test_repr_shows_what_was_changed():
     assert repr(SoftmaxClassifier()) == "SoftmaxClassifier()"
-    assert repr(TwoLayerNet(hidden_size=7, tol=None, reg=1e-3)) == "TwoLayerNet(hidden_size=7)"
+    assert repr(TwoLayerNet(hidden_size=7, tol=None, reg=None, momentum=0.9)) == "TwoLayerNet(hidden_size=7)"
     assert repr(TwoLayerNet(step_size=0.5, backend="reference")) == "TwoLayerNet(backend='reference', step_size=0.5)"
     assert "init=(array([0., 0.])," in repr(SoftmaxClassifier(init=(np.zeros(2), 0)))
 
@@ -598,7 +631,7 @@ BAD_SETTINGS = [
     ({"max_iter": -5}, ValueError, "max_iter is -5, expected an integer of at least 1"),
     ({"max_iter": 2.0}, TypeError, "max_iter is 2.0, expected an integer of at least 1"),
     ({"max_iter": True}, TypeError, "max_iter is True, expected an integer of at least 1"),
-    ({"max_iter": None}, TypeError, "max_iter is None, expected an integer of at least 1"),
+    ({"max_iter": "all"}, TypeError, "max_iter is 'all', expected an integer of at least 1"),
     ({"reg": -1}, ValueError, "reg is -1, expected a finite number of at least 0"),
     ({"reg": np.nan}, ValueError, "reg is nan, expected a finite number of at least 0"),
     ({"reg": "0.1"}, TypeError, "reg is '0.1', expected a finite number of at least 0"),
@@ -606,10 +639,27 @@ BAD_SETTINGS = [
     ({"step_size": np.inf}, ValueError, "step_size is inf, expected a finite number"),
     ({"step_size": np.nan}, ValueError, "step_size is nan, expected a finite number"),
     ({"step_size": 10**400}, ValueError, "expected a finite number"),
-    ({"step_size": None}, TypeError, "step_size is None, expected a finite number"),
+    ({"step_size": "1"}, TypeError, "step_size is '1', expected a finite number"),
     ({"step_size": True}, TypeError, "step_size is True, expected a finite number"),
     ({"init_scale": -0.1}, ValueError, "init_scale is -0.1, expected a finite number of at least 0"),
     ({"init_scale": np.inf}, ValueError, "init_scale is inf, expected a finite number of at least 0"),
+    ({"solver": "cg"}, ValueError, "solver is 'cg', expected one of 'auto', 'gd', 'sgd', 'adam', 'lbfgs', 'newton"),
+    ({"solver": None}, ValueError, "solver is None, expected one of 'auto', 'gd', 'sgd', 'adam', 'lbfgs', 'newton"),
+    ({"batch_size": 0}, ValueError, "batch_size is 0, expected an integer of at least 1"),
+    ({"batch_size": 32.0}, TypeError, "batch_size is 32.0, expected an integer of at least 1"),
+    ({"learning_rate": "fast"}, ValueError, "learning_rate is 'fast', expected one of 'constant', 'invscaling', 'ada"),
+    ({"momentum": 1.0}, ValueError, "momentum is 1.0, expected a number from 0 to less than 1"),
+    ({"momentum": "0.9"}, TypeError, "momentum is '0.9', expected a finite number"),
+    ({"beta_1": -0.1}, ValueError, "beta_1 is -0.1, expected a number from 0 to less than 1"),
+    ({"beta_2": 1}, ValueError, "beta_2 is 1, expected a number from 0 to less than 1"),
+    ({"epsilon": 0.0}, ValueError, "epsilon is 0.0, expected a number above 0"),
+    ({"nesterovs_momentum": 1}, TypeError, "nesterovs_momentum is 1, expected True or False"),
+    ({"shuffle": "no"}, TypeError, "shuffle is 'no', expected True or False"),
+    ({"early_stopping": 1}, TypeError, "early_stopping is 1, expected True or False"),
+    ({"warm_start": "no"}, TypeError, "warm_start is 'no', expected True or False"),
+    ({"validation_fraction": 1.0}, ValueError, "validation_fraction is 1.0, expected a number above 0 to less than 1"),
+    ({"validation_fraction": 0}, ValueError, "validation_fraction is 0, expected a number above 0 to less than 1"),
+    ({"n_iter_no_change": 0}, ValueError, "n_iter_no_change is 0, expected an integer of at least 1"),
     ({"backend": "cuda"}, ValueError, "backend is 'cuda', expected one of 'fused', 'reference'"),
     ({"backend": None}, ValueError, "backend is None, expected one of 'fused', 'reference'"),
     ({"tol": -1}, ValueError, "tol is -1, expected a finite number of at least 0"),
@@ -657,10 +707,10 @@ def assert_refused_without_a_trace(make, settings, features, labels, error, mess
     fresh, fitted = make(**settings), make().fit(X, Y).set_params(**settings)
     state = state_of(fitted)
 
-    def no_descent(*args, **kwargs):
+    def no_start(*args, **kwargs):
         raise AssertionError("a kernel was about to run")
 
-    monkeypatch.setattr("spiralnn.estimators.training.Descent", no_descent)
+    monkeypatch.setattr("spiralnn.estimators.training.start", no_start)
     for model in (fresh, fitted):
         with pytest.raises((ValueError, TypeError)) as raised:
             model.fit(features, labels)
@@ -671,7 +721,7 @@ def assert_refused_without_a_trace(make, settings, features, labels, error, mess
 
 
 @pytest.mark.parametrize(("settings", "error", "message"), BAD_SETTINGS)
-@both
+@by_any_solver
 def test_bad_settings(make, settings, error, message, monkeypatch):
     assert_refused_without_a_trace(make, settings, X, Y, error, message, monkeypatch)
 
@@ -718,7 +768,7 @@ BAD_DATA = {
 
 
 @pytest.mark.parametrize("case", BAD_DATA)
-@both
+@by_any_solver
 def test_bad_data(make, case, monkeypatch):
     features, labels, error, message = BAD_DATA[case]
     assert_refused_without_a_trace(make, {}, features, labels, error, message, monkeypatch)
@@ -737,7 +787,9 @@ def kibibytes(key):
         return next(int(line.split()[1]) for line in status if line.startswith(key))
 
 def models():
-    return SoftmaxClassifier(max_iter=3, random_state=0), TwoLayerNet(max_iter=3, random_state=0)
+    for solver in ("gd", "auto"):
+        for kind in (SoftmaxClassifier, TwoLayerNet):
+            yield kind(solver=solver, max_iter=3, random_state=0)
 
 def data(N):
     X, y = np.empty((N, 2)), np.empty(N, np.int64)
@@ -763,5 +815,5 @@ def test_a_million_rows_need_little_memory_beside_the_data():
     program = MEMORY.format(root=str(ROOT))
     out = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True).stdout
     added = [int(line) for line in out.split()]
-    assert len(added) == 2
+    assert len(added) == 4
     assert max(added) <= 16 * 1024

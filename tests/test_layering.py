@@ -16,6 +16,7 @@ LAYERS = [
     {"plots"},
     {"__init__"},
     {"estimators", "objective", "data"},
+    {"solvers"},
     {"engine", "tables"},
     {"checks", "files"},
     {"resources"},
@@ -26,10 +27,11 @@ HEIGHT = {room: -i for i, layer in enumerate(LAYERS) for room in layer}
 # The same within kernels/: the loop over the pieces, the models and their kernels, tiles, vectors, what Numba hides.
 KERNEL_LAYERS = [
     {"__init__"},
-    {"loop", "layout", "limits"},
-    {"updates", "sync", "models"},
-    {"few_inputs"},
-    {"linear", "two_layer"},
+    {"loop", "layout", "limits", "columns", "order"},
+    {"steps", "rows"},
+    {"lbfgs", "updates", "sync", "models"},
+    {"few_inputs", "two_layer_units", "newton"},
+    {"linear", "two_layer", "cholesky"},
     {"softmax"},
     {"tile"},
     {"vectors.__init__"},

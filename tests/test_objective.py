@@ -84,7 +84,8 @@ def test_it_begins_where_the_estimators_begin(estimator):
     objective = Objective(X, y, hidden_size=7 if network else None, reg=1e-3)
     start = objective.initial(random_state=3, init_scale=0.2)
     options = {"hidden_size": 7} if network else {}
-    model = estimator(random_state=3, init_scale=0.2, reg=1e-3, max_iter=2, step_size=0.5, **options).fit(X, y)
+    options |= {"solver": "gd", "random_state": 3, "init_scale": 0.2, "reg": 1e-3, "max_iter": 2, "step_size": 0.5}
+    model = estimator(**options).fit(X, y)
     assert model.loss_curve_[0] == objective(start)[0]
     assert model.loss_curve_[1] == objective(start - 0.5 * objective(start)[1])[0]
 

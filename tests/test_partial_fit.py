@@ -1,12 +1,13 @@
-"""partial_fit: one gradient step on the rows given, from where the model stands."""
+"""partial_fit: one gradient step, or an epoch of batches, on the rows given, from where the model stands."""
 
 import copy
 
 import numpy as np
 import pandas as pd
 import pytest
+from classifiers import descents, over
 
-from spiralnn import SoftmaxClassifier, TwoLayerNet, load, loss_and_gradients, make_spiral
+from spiralnn import load, loss_and_gradients, make_spiral
 from spiralnn.checks.labels import class_labels
 
 X, Y = make_spiral(20, 3, random_state=0)
@@ -14,15 +15,10 @@ N = len(X)
 CLASSES = [0, 1, 2]
 
 
-def linear(**changes):
-    return SoftmaxClassifier(**{"random_state": 0, "step_size": 0.5, "max_iter": 20, **changes})
-
-
-def network(**changes):
-    return TwoLayerNet(**{"random_state": 0, "step_size": 0.5, "max_iter": 20, "hidden_size": 5, **changes})
-
-
-both = pytest.mark.parametrize("make", [linear, network])
+linear, network = descents(step_size=0.5, max_iter=20)
+both = over(linear, network)
+in_batches = [*(make.by("auto", step_size=None) for make in (linear, network)), network.by("sgd", step_size=0.05)]
+by_any_solver = over(linear, network, *in_batches)
 backends = pytest.mark.parametrize("backend", ["fused", "reference"])
 dtypes = pytest.mark.parametrize("dtype", [np.float64, np.float32])
 
@@ -119,7 +115,7 @@ def test_each_step_is_along_the_gradient_of_its_rows(make, backend):
     ],
     ids=["strings", "objects", "integers", "whole floats", "bools"],
 )
-@both
+@by_any_solver
 def test_labels_are_found_among_the_classes(make, names):
     rank, numbers = np.argsort(np.argsort(names)), Y % len(names)
     model, numbered = make(), make()
@@ -133,7 +129,7 @@ def test_labels_are_found_among_the_classes(make, names):
     np.testing.assert_array_equal(model.predict(X), model.classes_[numbered.predict(X)])
 
 
-@both
+@by_any_solver
 def test_labels_of_another_dtype_are_the_same_labels(make):
     model, expected = make(), make()
     for labels in (Y, Y.astype(float), Y.astype(object), Y.astype(np.uint8), Y.tolist(), pd.Series(Y)):
@@ -176,11 +172,13 @@ def test_starting_weights_are_drawn_once(make):
     assert begun.loss_curve_ == start.partial_fit(X, Y).loss_curve_[2:]
 
 
-@both
+@by_any_solver
 def test_the_model_keeps_its_dtype(make):
     single = X.astype(np.float32)
     model = make().fit(single, Y).partial_fit(X, Y)
-    assert_same_model(model, make(max_iter=21).fit(single, Y))
+    assert_same_model(model, make().fit(single, Y).partial_fit(single, Y))
+    if make.solver == "gd":
+        assert_same_model(model, make(max_iter=21).fit(single, Y))
     model = make().partial_fit(X, Y, classes=CLASSES).partial_fit(single, Y)
     expected = make().partial_fit(X, Y, classes=CLASSES).partial_fit(single.astype(np.float64), Y)
     assert_same_model(model, expected)
@@ -194,19 +192,20 @@ def test_the_model_keeps_its_dtype(make):
     assert_unchanged(model, state)
 
 
-@both
+@by_any_solver
 def test_what_concerns_fit_alone(make, capsys):
     def callback(step, loss, model):
         raise AssertionError("called")
 
-    model = make(callback=callback, verbose=1, tol=10.0, max_iter=1, step_size=0.0)
+    gd = make.solver == "gd"
+    model = make(callback=callback, verbose=1, tol=10.0, max_iter=1, **({"step_size": 0.0} if gd else {}))
     for _ in range(12):
         model.partial_fit(X, Y, classes=CLASSES)
     assert (model.n_iter_, model.converged_) == (12, False)
     assert capsys.readouterr() == ("", "")
 
 
-@both
+@by_any_solver
 def test_column_names_are_those_of_the_first_call(make):
     frame = pd.DataFrame(X, columns=["width", "height"])
     model = make().partial_fit(frame, Y, classes=CLASSES).partial_fit(frame, Y)
@@ -214,7 +213,10 @@ def test_column_names_are_those_of_the_first_call(make):
     with pytest.warns(UserWarning, match="X does not have valid feature names, but") as caught:
         model.partial_fit(X, Y)
     assert caught[0].filename == __file__
-    assert_same_model(model, make(max_iter=3).fit(X, Y))
+    expected = make().partial_fit(X, Y, classes=CLASSES).partial_fit(X, Y).partial_fit(X, Y)
+    assert_same_model(model, expected)
+    if make.solver == "gd":
+        assert_same_model(model, make(max_iter=3).fit(X, Y))
     assert model.feature_names_in_.tolist() == ["width", "height"]
     with pytest.warns(UserWarning, match="A column-vector y was passed") as caught:
         model.partial_fit(frame, Y[:, None])
@@ -250,6 +252,7 @@ REFUSED_AT_FIRST = {
 }
 REFUSED_SETTINGS = [
     ({"class_weight": "balanced"}, "class_weight is 'balanced', expected a dict or None for partial_fit"),
+    ({"early_stopping": True}, "early_stopping is True, expected False for partial_fit"),
     ({"step_size": np.inf}, "step_size is inf, expected a finite number"),
     ({"max_iter": 0}, "max_iter is 0, expected an integer of at least 1"),
     ({"backend": "cuda"}, "backend is 'cuda', expected one of"),
@@ -262,11 +265,11 @@ def no_kernel(monkeypatch):
     def no_run(*args, **kwargs):
         raise AssertionError("a kernel was about to run")
 
-    monkeypatch.setattr("spiralnn.estimators.training.Descent.run", no_run)
+    monkeypatch.setattr("spiralnn.engine.run.Run.run", no_run)
 
 
 @pytest.mark.parametrize("case", REFUSED)
-@both
+@by_any_solver
 def test_bad_rows_leave_no_trace(make, case, request):
     features, labels, more, error, message = REFUSED[case]
     model = make().fit(pd.DataFrame(X, columns=["a", "b"]) if isinstance(features, pd.DataFrame) else X, Y)
@@ -278,7 +281,7 @@ def test_bad_rows_leave_no_trace(make, case, request):
 
 
 @pytest.mark.parametrize("case", REFUSED_AT_FIRST)
-@both
+@by_any_solver
 def test_bad_classes_of_the_first_call_leave_no_trace(make, case, no_kernel):
     classes, error, message = REFUSED_AT_FIRST[case]
     model = make()
@@ -288,7 +291,7 @@ def test_bad_classes_of_the_first_call_leave_no_trace(make, case, no_kernel):
 
 
 @pytest.mark.parametrize(("settings", "message"), REFUSED_SETTINGS)
-@both
+@by_any_solver
 def test_bad_settings_leave_no_trace(make, settings, message, request):
     model = make().fit(X, Y).set_params(**settings)
     state = state_of(model)
@@ -316,11 +319,28 @@ def test_divergence_keeps_the_last_finite_parameters(make, backend, dtype):
     model = make(backend=backend, step_size=1e-9).fit(features, Y).set_params(step_size=1e308)
     state = state_of(model)
     for _ in range(2):
-        with pytest.raises(FloatingPointError, match="at step 21, .* keeps its parameters after 20 steps"):
+        with pytest.raises(FloatingPointError, match="at step 1 of this call, .* its parameters after 20 steps"):
             model.partial_fit(features, Y)
         assert_unchanged(model, state)
     model.set_params(step_size=1e-9).partial_fit(features, Y)
     assert model.n_iter_ == len(model.loss_curve_) == 21
+
+
+@dtypes
+@backends
+@over(*in_batches)
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_divergence_in_batches_keeps_the_parameters_before_the_call(make, backend, dtype):
+    make = make.by("adam" if make.solver == "auto" else "sgd", backend=backend)
+    features = X.astype(dtype)
+    model = make(max_iter=2).fit(features, Y)
+    twin = copy.deepcopy(model)
+    state, step_size = state_of(model), make.settings["step_size"]
+    for _ in range(2):
+        with pytest.raises(FloatingPointError, match="batch [01] of this call, .* its parameters after 2 epochs"):
+            model.set_params(step_size=float(np.finfo(dtype).max)).partial_fit(features, Y)
+        assert_unchanged(model, state)
+    assert_same_model(model.set_params(step_size=step_size).partial_fit(features, Y), twin.partial_fit(features, Y))
 
 
 @both
@@ -333,10 +353,10 @@ def test_a_first_step_that_diverges_keeps_the_start(make):
     assert_same_model(model.set_params(step_size=0.5).partial_fit(X, Y), make(max_iter=1).fit(X, Y))
 
 
-@both
+@by_any_solver
 def test_an_interrupt_keeps_the_parameters(make, monkeypatch):
     model = make().fit(X, Y)
-    state = state_of(model)
+    state, twin = state_of(model), copy.deepcopy(model)
 
     def interrupted(*args):
         raise KeyboardInterrupt
@@ -346,4 +366,6 @@ def test_an_interrupt_keeps_the_parameters(make, monkeypatch):
         with pytest.raises(KeyboardInterrupt):
             model.partial_fit(X, Y)
     assert_unchanged(model, state)
-    assert_same_model(model.partial_fit(X, Y), make(max_iter=21).fit(X, Y))
+    assert_same_model(model.partial_fit(X, Y), twin.partial_fit(X, Y))
+    if make.solver == "gd":
+        assert_same_model(model, make(max_iter=21).fit(X, Y))

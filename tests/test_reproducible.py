@@ -17,7 +17,7 @@ from problems import JIT
 pytestmark = pytest.mark.skipif(not JIT, reason="compiled threads")
 
 
-PROBLEMS = 24  # three sizes, two dtypes, with and without weights, two models
+PROBLEMS = 48  # three sizes, two dtypes, with and without weights, two models, gradient descent and the default
 
 # Each problem fitted by 1, 2 and 4 threads, so many times, and a line with the digest of each fit.
 PROGRAM = """
@@ -42,11 +42,10 @@ def problems():
         X, y = random.randn(N, D), random.randint(0, K, N)
         for dtype in (np.float64, np.float32):
             for weights in (None, random.rand(N)):
-                for model in (
-                    SoftmaxClassifier(max_iter=8, random_state=0),
-                    TwoLayerNet(hidden_size=hidden_size, max_iter=8, random_state=0),
-                ):
-                    yield model, X.astype(dtype), y, weights
+                for solver, steps in (("gd", 8), ("auto", 2)):
+                    options = {"solver": solver, "max_iter": steps, "random_state": 0}
+                    for model in SoftmaxClassifier(**options), TwoLayerNet(hidden_size=hidden_size, **options):
+                        yield model, X.astype(dtype), y, weights
 
 for number, (model, X, y, weights) in enumerate(problems()):
     for n_threads in (1, 2, 4):
@@ -96,8 +95,8 @@ def test_one_digest_from_threads_layers_processes_and_repetitions(repetitions):
     assert len(set.union(*digests.values())) == PROBLEMS
 
 
-# A fit of each kind of kernel, or several, and the sum of all digests; the arguments: shapes, and how many bytes of
-# registers there are.
+# A fit of each kind of kernel, or several, and the sum of all digests; the arguments: shapes with their solver, and how
+# many bytes of registers there are.
 BLOCKS = """
 import hashlib
 import json
@@ -110,10 +109,10 @@ shapes, registers = json.loads(sys.argv[1]), sys.argv[2]
 if registers != "as there are":
     backend.register_bytes = lambda: int(registers)
 digest = hashlib.sha256()
-for D, H, K, dtype in shapes:
+for D, H, K, dtype, solver in shapes:
     random = np.random.default_rng([D, H, K])
     X, y = random.standard_normal((777, D)), random.integers(0, K, 777)
-    options = {"max_iter": 5, "random_state": 0}
+    options = {"solver": solver, "max_iter": 5, "random_state": 0}
     model = TwoLayerNet(hidden_size=H, **options) if H else SoftmaxClassifier(**options)
     X = X.astype(dtype)
     model.fit(X, y)
@@ -123,9 +122,9 @@ print(digest.hexdigest())
 """
 
 
-SOME = [(40, 0, 5, "f4"), (2, 9, 2, "f8")]
+SOME = [(40, 0, 5, "f4", "gd"), (2, 9, 2, "f8", "lbfgs"), (5, 9, 4, "f8", "adam")]
 SHAPES = [(2, 0, 3), (5, 0, 4), (40, 0, 5), (2, 11, 3), (2, 9, 2), (3, 17, 5), (37, 21, 4)]
-ALL = [(*shape, dtype) for shape in SHAPES for dtype in ("f8", "f4")]
+ALL = [(*shape, dtype, solver) for shape in SHAPES for dtype in ("f8", "f4") for solver in ("gd", "lbfgs", "adam")]
 
 
 @pytest.mark.parametrize("shapes", [SOME, pytest.param(ALL, marks=pytest.mark.long)], ids=["some", "all"])

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import sklearn
+from classifiers import descents, over_solvers
 from places import ROOT
 from sklearn.base import clone, is_classifier
 from sklearn.calibration import CalibratedClassifierCV
@@ -29,15 +30,7 @@ N = len(X)
 NAMES = ["width", "height"]
 
 
-def linear(**changes):
-    return SoftmaxClassifier(**{"random_state": 0, "max_iter": 20, **changes})
-
-
-def network(**changes):
-    return TwoLayerNet(**{"random_state": 0, "max_iter": 20, "hidden_size": 5, **changes})
-
-
-both = pytest.mark.parametrize("make", [linear, network])
+both = over_solvers(*descents(max_iter=20))
 
 
 def parameters(model):
@@ -60,10 +53,22 @@ def never(step, loss, model):
 
 SKIPPED = {"check_array_api_input"}  # wants the environment to set SCIPY_ARRAY_API before SciPy is imported
 
-with warnings.catch_warnings():  # that they do not inherit from BaseEstimator, which is the point
-    warnings.simplefilter("ignore", UserWarning)
-    all_checks = parametrize_with_checks([SoftmaxClassifier(), TwoLayerNet()])
-    all_checks = pytest.mark.parametrize(*all_checks.args[:1], list(all_checks.args[1]), **all_checks.kwargs)
+
+def checks_of(*estimators, marks=()):
+    """(argument names, parameters) of all checks."""
+    with warnings.catch_warnings():  # that they do not inherit from BaseEstimator, which is the point
+        warnings.simplefilter("ignore", UserWarning)
+        checks = parametrize_with_checks(estimators)
+    cases = [pytest.param(*getattr(case, "values", case), marks=marks) for case in checks.args[1]]
+    return pytest.mark.parametrize(checks.args[0], cases, **checks.kwargs)
+
+
+all_checks = checks_of(SoftmaxClassifier(), TwoLayerNet())
+all_checks_of_others = checks_of(
+    *(kind(solver=solver) for solver in ("gd", "sgd", "adam") for kind in (SoftmaxClassifier, TwoLayerNet)),
+    SoftmaxClassifier(solver="lbfgs"),
+    marks=pytest.mark.long,
+)
 
 
 @all_checks
@@ -74,6 +79,12 @@ def test_estimator_checks(estimator, check):
     except unittest.SkipTest as skipped:
         assert check.func.__name__ in SKIPPED, skipped
         pytest.skip(str(skipped))
+
+
+@all_checks_of_others
+@pytest.mark.filterwarnings("ignore:Estimator .* does not inherit:UserWarning")
+def test_estimator_checks_by_other_solvers(estimator, check):
+    test_estimator_checks(estimator, check)
 
 
 # ---------------------------------------------------------------------------------------------- its tools
@@ -109,8 +120,10 @@ def test_clones_of_explicit_starts(make):
 def test_grid_search_over_a_pipeline_in_two_processes(make):
     step = type(make()).__name__.lower()
     pipeline = make_pipeline(StandardScaler(), make())
-    search = GridSearchCV(pipeline, {f"{step}__reg": [1e-3, 1.0], f"{step}__step_size": [1.0, 0.1]}, n_jobs=2, cv=3)
-    search.fit(X, Y)
+    other = {"gd": ("step_size", [1.0, 0.1]), "adam": ("batch_size", [8, 16])}
+    name, values = other.get(make.solver, ("tol", [1e-2, 1.0]))
+    grid = {f"{step}__reg": [1e-3, 1.0], f"{step}__{name}": values}
+    search = GridSearchCV(pipeline, grid, n_jobs=2, cv=3).fit(X, Y)
     by_hand = GridSearchCV(pipeline, search.param_grid, n_jobs=1, cv=3).fit(X, Y)
     np.testing.assert_array_equal(search.cv_results_["mean_test_score"], by_hand.cv_results_["mean_test_score"])
     assert not np.isnan(search.cv_results_["mean_test_score"]).any()
@@ -130,9 +143,10 @@ def test_cross_validation(make):
 def test_two_classes_are_ranked_by_their_score(make):
     """As area under the curve, calibration and thresholds take decision_function: one number a row."""
     y = np.array(["no", "yes"])[Y // 2]
-    scores = cross_val_score(make(max_iter=100), X, y, scoring="roc_auc", cv=3)
+    make = make.by(make.solver, max_iter=100 if make.solver == "gd" else 20)
+    scores = cross_val_score(make(), X, y, scoring="roc_auc", cv=3)
     assert np.isfinite(scores).all() and scores.mean() > 0.5
-    calibrated = CalibratedClassifierCV(make(max_iter=100), cv=3).fit(X, y)
+    calibrated = CalibratedClassifierCV(make(), cv=3).fit(X, y)
     assert calibrated.score(X, y) > 0.5
 
 
@@ -147,7 +161,7 @@ def test_calibration_and_voting(make):
 
 @both
 def test_metadata_routing(make):
-    weights = 1.0 + np.arange(N) % 3
+    weights = np.linspace(0.5, 2.0, N) ** 2
     with sklearn.config_context(enable_metadata_routing=True):
         model = make().set_fit_request(sample_weight=True).set_score_request(sample_weight="weights")
         pipeline = make_pipeline(StandardScaler().set_fit_request(sample_weight=False), model)
@@ -183,6 +197,7 @@ def test_one_look_in_a_notebook(make):
     assert list(rows) == sorted(model.get_params())
     bold = [row for row in html.split("<tr")[1:] if "bold" in row]
     changed = {"step_size", "class_weight", "init", "random_state", "max_iter"} | {"hidden_size"} & set(rows)
+    changed |= {"solver"} if make.solver != "auto" else set()
     assert {name for name in rows if any(f">{name}<" in row for row in bold)} == changed
     assert len(rows["init"]) < 300
     assert "(fitted)" in make().fit(X, Y)._repr_html_()

@@ -2,15 +2,23 @@
 
 import numpy as np
 import pytest
+from classifiers import descents
 from problems import TOLERANCES, problem, relative_error
 
-from spiralnn import SoftmaxClassifier, TwoLayerNet, loss_and_gradients
+from spiralnn import SoftmaxClassifier, loss_and_gradients
 
-MODELS = [
-    SoftmaxClassifier(max_iter=30, random_state=0),
-    TwoLayerNet(hidden_size=9, max_iter=30, random_state=0, step_size=0.5),
-]
-models = pytest.mark.parametrize("model", MODELS, ids=lambda m: type(m).__name__)
+linear, network = descents(hidden_size=9, max_iter=30, step_size=0.5)
+MODELS = [linear(step_size=1.0), network()]
+by_default = {"max_iter": 10, "step_size": None}
+OTHERS = [linear.by("auto", **by_default)(), network.by("auto", **by_default)(), network.by("adam", **by_default)()]
+
+
+def over_models(*models):
+    return pytest.mark.parametrize("model", models, ids=lambda m: f"{type(m).__name__} {m.solver}")
+
+
+models = over_models(*MODELS)
+by_any_solver = over_models(*MODELS, *OTHERS)
 dtypes = pytest.mark.parametrize("dtype", [np.float64, np.float32])
 
 
@@ -48,7 +56,19 @@ def test_weights_of_one_are_no_weights(model, dtype):
     assert_same_fit(fresh(model).fit(X, y, np.ones(len(y))), fresh(model).fit(X, y), 30 * TOLERANCES[dtype])
 
 
-@models
+@pytest.mark.parametrize("solver", ["lbfgs", "newton-cholesky"])
+def test_a_weight_is_a_repetition_to_whoever_looks_for_the_minimum(solver):
+    X, y, times = data()
+    to_the_end = {"solver": solver, "max_iter": 1000, "reg": 0.01, "tol": 1e-9}
+    weighted = SoftmaxClassifier(**to_the_end).fit(X, y, sample_weight=times)
+    repeated = SoftmaxClassifier(**to_the_end).fit(np.repeat(X, times, axis=0), np.repeat(y, times))
+    assert weighted.converged_ and repeated.converged_
+    assert relative_error(weighted.loss_, repeated.loss_) <= 1e-12
+    for p, q in zip(weighted.coefs_ + weighted.intercepts_, repeated.coefs_ + repeated.intercepts_, strict=True):
+        assert relative_error(p, q) <= 1e-6
+
+
+@by_any_solver
 @dtypes
 @pytest.mark.parametrize("factor", [2.0**-300, 2.0**-100, 0.5, 2.0**100, 2.0**1000])
 def test_only_ratios_of_weights_count(model, dtype, factor):
@@ -58,7 +78,7 @@ def test_only_ratios_of_weights_count(model, dtype, factor):
     assert_same_fit(scaled, expected, TOLERANCES[dtype])
 
 
-@models
+@by_any_solver
 def test_a_row_without_weight_does_not_count(model):
     X, y, times = data()
     changed = X.copy()
@@ -68,7 +88,7 @@ def test_a_row_without_weight_does_not_count(model):
     assert_same_fit(one, other, 0.0)
 
 
-@models
+@by_any_solver
 @pytest.mark.parametrize("n_threads", [2, 4])
 def test_same_bits_from_any_number_of_threads(model, n_threads, all_threads):
     X, y, _ = data(N=3001)
@@ -77,7 +97,7 @@ def test_same_bits_from_any_number_of_threads(model, n_threads, all_threads):
     assert_same_fit(one, many, 0.0)
 
 
-@models
+@by_any_solver
 @pytest.mark.parametrize(
     "labels", [np.array([0, 1, 2, 3]), np.array(["ant", "bee", "cat", "dog"]), np.array([-2, 0, 7, 300])]
 )
@@ -102,14 +122,14 @@ def test_balanced_classes_weigh_the_same(model):
         assert_same_fit(fresh(model, class_weight="balanced").fit(X, y, weights), expected, 1e-11)
 
 
-@models
+@by_any_solver
 def test_balanced_copes_with_a_class_that_has_no_weight(model):
     X, y, _ = data()
     fitted = fresh(model, class_weight="balanced").fit(X, y, (y != 2).astype(float))
     assert np.isfinite(fitted.loss_) and 2 not in fitted.predict(X)
 
 
-@models
+@by_any_solver
 def test_score_weighs_rows(model):
     X, y, times = data()
     fitted = fresh(model).fit(X, y)
@@ -178,7 +198,7 @@ BAD_WEIGHTS = [
 ]
 
 
-@models
+@by_any_solver
 @pytest.mark.parametrize("error,message,weights", BAD_WEIGHTS)
 def test_bad_weights_are_refused_before_anything_changes(model, error, message, weights):
     X, y, _ = data()
@@ -191,7 +211,7 @@ def test_bad_weights_are_refused_before_anything_changes(model, error, message, 
     assert {name: value for name, value in vars(fitted).items() if name.endswith("_")} == before
 
 
-@models
+@by_any_solver
 @pytest.mark.parametrize(
     "error,message,class_weight",
     [
@@ -215,8 +235,6 @@ def test_bad_class_weights_are_refused(model, error, message, class_weight):
 def test_more_class_weights_than_classes_are_fine():
     X, y, _ = data()
     known = dict.fromkeys(range(9), 2.0)
-    assert_same_fit(
-        SoftmaxClassifier(class_weight=known, random_state=0).fit(X, y),
-        SoftmaxClassifier(random_state=0).fit(X, y),
-        1e-11,
-    )
+    for solver in ("gd", "auto"):
+        weighted = SoftmaxClassifier(solver=solver, class_weight=known, random_state=0).fit(X, y)
+        assert_same_fit(weighted, SoftmaxClassifier(solver=solver, random_state=0).fit(X, y), 1e-11)

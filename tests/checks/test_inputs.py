@@ -10,28 +10,25 @@ import mpmath
 import numpy as np
 import pandas as pd
 import pytest
+from classifiers import descents, over
 from problems import JIT, TOLERANCES, problem
 
-from spiralnn import SoftmaxClassifier, TwoLayerNet, loss_and_gradients
-from spiralnn.engine import fused, passes
+from spiralnn import loss_and_gradients
+from spiralnn.engine import fused, passes, statistics
 from spiralnn.engine.plan import plan
 from spiralnn.kernels import reference
 from spiralnn.kernels.models import Model
+from spiralnn.solvers import quasi_newton, stochastic
 
 pytestmark = pytest.mark.skipif(not JIT, reason="thousands of calls")
 
 N, D, K, H = 41, 5, 3, 4
 
 
-def linear(**changes):
-    return SoftmaxClassifier(**{"random_state": 0, "max_iter": 3, "init_scale": 0.5, **changes})
-
-
-def network(**changes):
-    return TwoLayerNet(**{"random_state": 0, "max_iter": 3, "init_scale": 0.5, "hidden_size": H, **changes})
-
-
-both = pytest.mark.parametrize("make", [linear, network])
+linear, network = descents(max_iter=3, init_scale=0.5, hidden_size=H)
+both = over(linear, network)
+default = [make.by("auto", init_scale=None) for make in (linear, network)]
+by_default_too = over(linear, network, *default)
 
 
 def in_order(model):
@@ -146,22 +143,29 @@ def canonical(X):
     return np.array(X, np.float32 if X.dtype.newbyteorder("=") == np.float32 else np.float64, order="C")
 
 
+def flat(kinds):
+    """Types, with those of a tuple one by one."""
+    for kind in kinds:
+        yield from flat(kind) if hasattr(kind, "types") else [kind]
+
+
 def signatures():
     """How often each kernel was compiled, by its name and the dtype of its arrays: X or scores come first."""
     kernels = {" ".join(names): kernel for names, kernel in passes._loops.items()}
-    kernels |= {name: k for name, k in vars(fused).items() if hasattr(k, "signatures")}
+    for module in (fused, statistics, quasi_newton, stochastic):
+        kernels |= {name: k for name, k in vars(module).items() if hasattr(k, "signatures")}
     for model in (Model(2, 0, 3), Model(2, H, 3), Model(D, 0, K), Model(D, H, K)):
         kernels |= {f"{model.kernels().name} {k.__name__}": k for k in model.kernels() if hasattr(k, "signatures")}
     counts = {}
     for name, kernel in kernels.items():
         for signature in kernel.signatures:
-            arrays = [a for a in signature if getattr(a, "ndim", 0) == 2 and str(a.dtype).startswith("float")]
-            key = name, str(arrays[0].dtype)
+            arrays = [a for a in flat(signature) if getattr(a, "ndim", 0) == 2 and str(a.dtype).startswith("float")]
+            key = name, str(arrays[0].dtype) if arrays else ""
             counts[key] = counts.get(key, 0) + 1
     return counts
 
 
-@both
+@by_default_too
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_every_dtype_in_every_form_gives_the_bits_of_a_copy(make, dtype, tmp_path):
     X, y, weights = values(dtype)
@@ -181,7 +185,7 @@ def test_every_dtype_in_every_form_gives_the_bits_of_a_copy(make, dtype, tmp_pat
     assert max(signatures().values()) <= 2, signatures()
 
 
-@both
+@by_default_too
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_no_rows_one_row_and_no_columns(make, dtype):
     X, y, _ = values(dtype)
@@ -243,14 +247,14 @@ def contents_of(value):
     return [a.tobytes() for a in value] if isinstance(value, list) and isinstance(value[0], np.ndarray) else repr(value)
 
 
-@both
+@by_default_too
 @pytest.mark.parametrize("columns", [2, D])
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 def test_a_value_that_is_no_number_is_refused_wherever_it_stands(make, columns, dtype):
     rows = 2600
     p = problem(rows, columns, 0, K, dtype)
     model = make().fit(p.X, p.y)
-    cut = plan(rows, Model(columns, H if make is network else 0, K), np.dtype(dtype).itemsize)
+    cut = plan(rows, Model(columns, H if make.is_network else 0, K), np.dtype(dtype).itemsize)
     assert cut.n_leaves > 2 and cut.tile_rows < rows
     params = in_order(model)
     for i, row in enumerate(edges(rows, cut)):
@@ -266,7 +270,7 @@ def test_a_value_that_is_no_number_is_refused_wherever_it_stands(make, columns, 
             assert_refused(model, message, lambda w=weights: loss_and_gradients(p.X, p.y, params, sample_weight=w))
 
 
-@both
+@by_default_too
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_starting_parameters_that_are_no_numbers_are_refused(make, value):
     p = problem(N, D, 0, K)
@@ -322,7 +326,7 @@ LABELS_REFUSED = {
 }
 
 
-@both
+@by_default_too
 @pytest.mark.parametrize("case", LABELS_REFUSED)
 def test_labels_that_name_no_class_are_refused(make, case):
     y, error, message = LABELS_REFUSED[case]
@@ -339,7 +343,7 @@ def test_labels_that_name_no_class_are_refused(make, case):
             model.score(X, y)
 
 
-@both
+@by_default_too
 @pytest.mark.parametrize(
     "names",
     [

@@ -10,17 +10,18 @@ from numba import njit
 from problems import JIT, TOLERANCES, problem, relative_error
 
 from spiralnn.engine import pace, passes, plan, threads
-from spiralnn.engine.descent import RUNNING, Descent
 from spiralnn.engine.evaluation import Evaluation
 from spiralnn.engine.memory import LARGE, LARGE_PAGE, aligned
 from spiralnn.engine.pace import Pace
 from spiralnn.engine.passes import Passes
+from spiralnn.engine.run import DIVERGED, RUNNING
 from spiralnn.engine.threads import Team
 from spiralnn.kernels import loop, models, reference, tree, updates
 from spiralnn.kernels.models import Model
 from spiralnn.kernels.sync import CLOSED, HELPERS, TICKETS
 from spiralnn.kernels.updates import GRADIENT, GRADIENT_DESCENT, Update
 from spiralnn.kernels.vectors import ENTRY
+from spiralnn.solvers.descent import Descent
 
 pytestmark = pytest.mark.kernels
 
@@ -63,8 +64,8 @@ def range_of(whole, p, first, last, blocks):
     additions = blocks.additions[:pairs].reshape(-1)
     memory = part.memory._replace(leaves=blocks.leaves - first, additions=additions, sums=sums)
     memory.theta[0] = whole.model.flatten(p.params)
-    tol, sync, X, y, _, *others, _ = part._arguments(0)
-    part._own = tol, sync, X, y, loop.Cut(whole.plan.tile_rows, leaf_rows, blocks.depth), *others, memory
+    sync, X, y, _, *others, _ = part._arguments(0)
+    part._own = sync, X, y, loop.Cut(whole.plan.tile_rows, leaf_rows, blocks.depth), *others, memory
     assert part.run(1) == loop.OVER
     return sums
 
@@ -172,7 +173,7 @@ def test_a_rule_with_state_of_its_own_needs_nothing_else_and_is_taken_back():
     before = run.memory.theta[5 % 3].copy(), run.memory.state[5 % 3].copy()
     run.memory.settings[0, 1] = np.inf  # the next step writes what is no number, the one after finds out
     run.run(3)
-    assert list(run.memory.status) == [6, loop.DIVERGED]
+    assert list(run.memory.status) == [6, DIVERGED]
     np.testing.assert_array_equal(run.memory.theta[5 % 3], before[0])
     np.testing.assert_array_equal(run.memory.state[5 % 3], before[1])
 
@@ -505,7 +506,8 @@ def test_the_layout_holds_every_parameter_once(N, D, H, K):
     flat = np.concatenate([a.reshape(-1) for a in p.params])
     np.testing.assert_array_equal(theta[model.places()], flat)
     assert np.count_nonzero(theta) == np.count_nonzero(flat)
-    weights = {places for part in model.layout() if part.name.startswith("W") for places in range(part.first, part.end)}
+    parts = [part for part in model.layout.parts if part.name.startswith("W")]
+    weights = {place for part in parts for place in range(part.first, part.end)}
     assert weights == set(range(model.n_weights))
 
 

@@ -138,7 +138,7 @@ if len(sys.argv) > 1:
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
 import spiralnn
 from spiralnn import resources
-from spiralnn.engine.descent import Descent
+from spiralnn.solvers.descent import Descent
 
 X, y = spiralnn.make_spiral(20_000, random_state=0)
 most = 0

@@ -36,6 +36,8 @@ CASES = {
     "a callback": (TwoLayerNet, np.float64, {"callback": call_back}),
     "a callback that stops": (TwoLayerNet, np.float32, {"callback": stop_late}),
     "tol": (TwoLayerNet, np.float64, {"tol": 3e-7, "callback": call_back}),  # 141 steps
+    "batches": (TwoLayerNet, np.float32, {"solver": "adam"}),
+    "iterations": (TwoLayerNet, np.float64, {"solver": "lbfgs", "tol": 1e-12, "callback": call_back}),
     "long steps": (TwoLayerNet, np.float32, {"hidden_size": 1000}),  # of several tenths of a second
 }
 
@@ -44,7 +46,7 @@ def build(case, **changes):
     """(model, X, y)"""
     kind, dtype, arguments = CASES[case]
     X, y = make_spiral(1_000_000 if case == "long steps" else 100, 3, random_state=0)
-    return kind(random_state=0, **{**arguments, **changes}), X.astype(dtype), y
+    return kind(**{"solver": "gd", "random_state": 0, **arguments, **changes}), X.astype(dtype), y
 
 
 def digest(model):

@@ -103,7 +103,7 @@ def with_joblib(backend):
 
 def workers(method, repeats):
     """Worker processes after a threaded fit in this one."""
-    fit(0, n_threads=4), fit(1, n_threads=4)
+    fit(0, n_threads=4), fit(1, n_threads=4), fit(3, n_threads=4), fit(4, n_threads=4)
     for _ in range(repeats):
         if method in ("loky", "multiprocessing"):
             with_joblib(method)

@@ -25,11 +25,12 @@ import pytest
 from places import ROOT
 
 import spiralnn
-from spiralnn.engine import cache, fused, passes
+from spiralnn.engine import cache, curvature, evaluation, fused, passes, statistics
 from spiralnn.files import whole_file
 from spiralnn.kernels import loop
 from spiralnn.kernels.models import Model
 from spiralnn.scaling import hardware
+from spiralnn.solvers import newton, quasi_newton, stochastic
 
 DAY = 24 * 3600
 
@@ -500,18 +501,22 @@ def codes_of(code):
 
 
 def test_all_that_is_compiled_is_among_the_sources():
-    kernels = [value for module in (fused, hardware) for value in vars(module).values() if hasattr(value, "py_func")]
+    modules = fused, hardware, evaluation, statistics, curvature, quasi_newton, newton, stochastic
+    kernels = [value for module in modules for value in vars(module).values() if hasattr(value, "py_func")]
     for model in (Model(2, 0, 3), Model(2, 8, 3), Model(20, 0, 5), Model(20, 8, 5)):
         kernels += [k for k in model.kernels() if hasattr(k, "py_func")]
     problem = spiralnn.make_spiral(10, 3, random_state=0)
-    net = spiralnn.TwoLayerNet(hidden_size=8, max_iter=1, random_state=0).fit(*problem)
-    assert len(net.loss_curve_) == 1
+    for solver in ("gd", "sgd", "adam", "lbfgs"):
+        net = spiralnn.TwoLayerNet(solver=solver, hidden_size=8, max_iter=1, random_state=0).fit(*problem)
+        assert len(net.loss_curve_) == 1
+    spiralnn.SoftmaxClassifier(solver="newton-cholesky").fit(*problem)
     seen = {}
     for kernel in [*kernels, *passes._loops.values()]:
         modules_of(kernel, seen)
         for signature in kernel.signatures:
             for kind in signature:
                 modules_of(getattr(kind, "instance_class", None), seen)
+    assert passes._loops and {update for _, update, _ in passes._loops} >= {"gradient_descent", "adam", "lbfgs"}
     assert loop.Memory in seen and any(path.endswith("tile.py") for path in seen.values())
     for item, file in seen.items():
         assert Path(file).resolve().is_relative_to(cache._KERNELS), item

@@ -29,8 +29,9 @@ from spiralnn import (
     TwoLayerNet,
     make_spiral,
 )
-from spiralnn.engine import checkpoint, descent, display, monitor, passes, threads
+from spiralnn.engine import checkpoint, display, monitor, passes, run, threads
 from spiralnn.files import array_file, whole_file
+from spiralnn.solvers import descent
 
 X, Y = make_spiral(10, 3, random_state=0)
 PROGRAM = Path(__file__).resolve().parent / "long_run_cases.py"
@@ -42,11 +43,11 @@ both_backends = pytest.mark.parametrize("backend", ["fused", "reference"])
 
 
 def linear(**changes):
-    return SoftmaxClassifier(**{"random_state": 0, "max_iter": 40, **changes})
+    return SoftmaxClassifier(**{"solver": "gd", "random_state": 0, "max_iter": 40, **changes})
 
 
 def network(**changes):
-    return TwoLayerNet(**{"random_state": 0, "max_iter": 40, "hidden_size": 5, **changes})
+    return TwoLayerNet(**{"solver": "gd", "random_state": 0, "max_iter": 40, "hidden_size": 5, **changes})
 
 
 @pytest.fixture(autouse=True)
@@ -214,7 +215,7 @@ def test_every_case_is_killed():
 
 def fit_with_ctrl_c_at_line(n, model, path):
     """Fit while Ctrl-C comes at the n-th line that runs of what may not be torn; whether it came."""
-    files = {module.__file__ for module in (monitor, checkpoint, descent, passes, threads)}
+    files = {module.__file__ for module in (monitor, checkpoint, run, descent, passes, threads)}
     lines = 0
 
     def trace(frame, event, arg):
@@ -587,11 +588,11 @@ def test_a_model_is_no_checkpoint_and_a_checkpoint_no_model(path):
     ("tamper", "message"),
     [
         (lambda h, a: a.pop("losses"), "its parts do not make a state of this run"),
-        (lambda h, a: a.update(losses=a["losses"][:0]), "its parts do not make a state of this run"),
+        (lambda h, a: a.update(losses=a["losses"][:0]), "its parameters are not finite"),
         (lambda h, a: a.update(losses=a["losses"][None]), "its parts do not make a state of this run"),
         (lambda h, a: a.update(losses=a["losses"].astype(np.float32)), "its parts do not make a state of this run"),
-        (lambda h, a: a["losses"].__setitem__(0, np.nan), "its parts do not make a state of this run"),
-        (lambda h, a: a["now_0"].__setitem__(0, np.inf), "its parts do not make a state of this run"),
+        (lambda h, a: a["losses"].__setitem__(0, np.nan), "its losses are not finite"),
+        (lambda h, a: a["now_0"].__setitem__(0, np.inf), "its parameters are not finite"),
         (lambda h, a: a.update(now_0=a["now_0"].T.copy()), "its parts do not make a state of this run"),
         (lambda h, a: a.pop("before_3"), "its parts do not make a state of this run"),
         (lambda h, a: a.update(more=a["now_0"]), "its parts do not make a state of this run"),
@@ -611,8 +612,8 @@ def test_parts_that_make_no_state_are_refused(tamper, message, path):
 def test_a_checkpoint_of_a_newer_version_is_refused(path):
     interrupted(network(), 5, path)
     header, arrays = array_file.read(path, checkpoint.FORMAT)
-    array_file.write(path, checkpoint.FORMAT._replace(version=2), {"run": header["run"]}, arrays)
-    assert_refused(network(), ModelFileError, "format version 2, this spiralnn reads 1", path)
+    array_file.write(path, checkpoint.FORMAT._replace(version=3), {"run": header["run"]}, arrays)
+    assert_refused(network(), ModelFileError, "format version 3, this spiralnn reads 2", path)
 
 
 # ----------------------------------------------------------------------------------------------- disks that do not take
@@ -728,7 +729,7 @@ def test_a_progress_bar_ends_at_the_last_step(make, capsys):
     model = make(progress=True).fit(X, Y)
     out, shown = bar_output(capsys)
     assert out == ""
-    assert re.search(r"100%\|.*\| 40/40 .*steps/s, loss \d\.\d{6}\]", shown[-1])
+    assert re.search(r"100%\|.*\| 40/40 .*steps/s, loss \d\.\d{6}, [1-9]\S* passes/s\]", shown[-1])
     assert digest(model) == digest(make().fit(X, Y))
 
 

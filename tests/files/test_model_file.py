@@ -10,8 +10,9 @@ import zipfile
 
 import numpy as np
 import pytest
+from classifiers import descents, over
 
-from spiralnn import ModelFileError, SoftmaxClassifier, TwoLayerNet, load, make_spiral
+from spiralnn import ModelFileError, TwoLayerNet, load, make_spiral
 from spiralnn.files import array_file, whole_file
 
 X, Y = make_spiral(10, 3, random_state=0)
@@ -27,13 +28,8 @@ class Frame:
         return np.asarray(self.array, dtype)
 
 
-def linear(**changes):
-    return SoftmaxClassifier(random_state=0, max_iter=5, **changes)
-
-
-def network(**changes):
-    return TwoLayerNet(random_state=0, max_iter=5, hidden_size=4, **changes)
-
+linear, network = descents(max_iter=5, hidden_size=4)
+by_default = {"max_iter": None}
 
 MODELS = {
     "linear float64": lambda: linear().fit(X, Y),
@@ -55,11 +51,18 @@ MODELS = {
     "float classes": lambda: linear().fit(X, Y * 10.0),
     "feature names": lambda: network().fit(Frame(X, ["länge", "width"]), Y),
     "every argument": lambda: network(
-        step_size=np.float64(0.5), reg=0, n_threads=np.int64(1), verbose=False, warm_start=True, tol=1e-9,
+        solver="gd", step_size=np.float64(0.5), reg=0, n_threads=np.int64(1), verbose=False, warm_start=True, tol=1e-9,
         init_scale=0.02, backend="reference", callback=print, init=(np.ones((2, 4)), [0] * 4, np.ones((4, 3)), [0] * 3),
     ).fit(X, Y),
-    "converged": lambda: linear(step_size=0.0, tol=0.0).set_params(max_iter=50).fit(X, Y),
+    "converged": lambda: linear(solver="gd", step_size=0.0, tol=0.0).set_params(max_iter=50).fit(X, Y),
     "stopped at once": lambda: linear(callback=lambda *_: True).fit(X, Y),
+    "linear by default": lambda: linear.by("auto", **by_default)().fit(X, Y),
+    "network by default": lambda: network.by("auto", **by_default)().fit(X.astype(np.float32), Y),
+    "every argument of batches": lambda: network.by("sgd")(
+        batch_size=np.int64(8), learning_rate="adaptive", momentum=np.float32(0.5), nesterovs_momentum=False, beta_1=0,
+        beta_2=0.5, epsilon=1e-3, shuffle=False, early_stopping=True, validation_fraction=0.5, n_iter_no_change=3,
+    ).fit(X, Y),
+    "rows to judge by": lambda: linear.by("auto")().fit(X, Y, validation=(X[::2], Y[::2])),
 }  # fmt: skip
 
 
@@ -145,7 +148,7 @@ def test_the_file_holds_no_pickle(case, tmp_path):
         for name in arrays.files:
             assert arrays[name].dtype.kind != "O"  # an object array would raise here already
         header = json.loads(str(arrays["header"]))
-    assert (header["format"], header["version"]) == ("spiralnn-model", 1)
+    assert (header["format"], header["version"]) == ("spiralnn-model", 2)
 
 
 def test_other_objects_as_classes_cannot_be_kept(tmp_path):
@@ -196,10 +199,10 @@ def same_or_refused(content, folder, state):
     return True
 
 
-SHORT_AND_LONG = [linear, pytest.param(network, marks=pytest.mark.long)]
+short_and_long = over(linear, pytest.param(network, marks=pytest.mark.long))
 
 
-@pytest.mark.parametrize("make", SHORT_AND_LONG)
+@short_and_long
 def test_a_file_cut_at_any_byte_is_refused(make, tmp_path):
     model = make().fit(X, Y)
     content, state = saved_bytes(model, tmp_path), fitted_state(model)
@@ -208,7 +211,7 @@ def test_a_file_cut_at_any_byte_is_refused(make, tmp_path):
         assert not same_or_refused(content[:length], tmp_path, state)
 
 
-@pytest.mark.parametrize("make", SHORT_AND_LONG)
+@short_and_long
 def test_a_flipped_bit_is_refused_or_changes_nothing(make, tmp_path):
     model = make().fit(X, np.array(["a", "b", "c"])[Y])
     content, state = saved_bytes(model, tmp_path), fitted_state(model)
@@ -464,8 +467,9 @@ def test_rewriting_alone_changes_nothing(model_path, evil_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"version": 2, "digest": "of another kind"}, "format version 2, this spiralnn reads 1: read it with the"),
-        ({"version": None}, "format version None, this spiralnn reads 1"),
+        ({"version": 3, "digest": "of another kind"}, "format version 3, this spiralnn reads 2: read it with the"),
+        ({"version": 1}, "format version 1, this spiralnn reads 2"),
+        ({"version": None}, "format version None, this spiralnn reads 2"),
         ({"format": "other"}, "no model file: its header says 'other', expected 'spiralnn-model'"),
         ({"kind": "object"}, "its parts do not make a model"),
         ({"kind": ["TwoLayerNet"]}, "its parts do not make a model"),
@@ -475,6 +479,8 @@ def test_rewriting_alone_changes_nothing(model_path, evil_path):
         ({"n_iter": "many"}, "its parts do not make a model"),
         ({"n_iter": float("inf")}, "its parts do not make a model"),
         ({"n_iter": None}, "its parts do not make a model"),
+        ({"n_passes": "many"}, "its parts do not make a model"),
+        ({"loss": None}, "its parts do not make a model"),
     ],
 )
 def test_headers_that_make_no_model_are_refused(changes, message, model_path, evil_path):

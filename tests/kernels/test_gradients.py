@@ -169,9 +169,13 @@ def test_order_and_names_do_not_matter(dtype, network, number, any_shape):
 
 
 @pytest.mark.parametrize(
-    "model", [SoftmaxClassifier(max_iter=40), TwoLayerNet(hidden_size=20, max_iter=40, init_scale=0.5)],
+    "model",
+    [
+        SoftmaxClassifier(solver="gd", max_iter=40),
+        TwoLayerNet(solver="gd", hidden_size=20, max_iter=40, init_scale=0.5),
+    ],
     ids=["linear", "two-layer"],
-)  # fmt: skip
+)
 @pytest.mark.parametrize(("D", "K"), [FEW_INPUTS, (5, 4)])
 def test_descents_of_25_seeds_follow_the_reference(model, D, K):
     for seed in range(25):

@@ -8,9 +8,10 @@ from problems import JIT, problem
 
 from spiralnn import make_spiral
 from spiralnn.checks.labels import label_view
-from spiralnn.engine.descent import CONVERGED, DIVERGED, PATIENCE, RUNNING, Descent
+from spiralnn.engine.run import DIVERGED, RUNNING, STOPPED_GAINING
 from spiralnn.kernels import loop, reference
 from spiralnn.kernels.sync import STOP
+from spiralnn.solvers.descent import PATIENCE, Descent
 
 pytestmark = pytest.mark.kernels
 
@@ -183,9 +184,9 @@ def test_a_stop_flag_at_any_moment_leaves_whole_steps(all_threads):
     for _ in range(100):
         stop = threading.Timer(random.uniform(2e-4, 1e-3), passes.team.sync.__setitem__, (STOP, 1))
         stop.start()
-        descent._open_slice()
+        descent._open()
         passes.run(len(passes.memory.losses))
-        descent._close_slice()
+        descent._close()
         stop.join()
         whole.run(descent.n_steps - whole.n_steps)
         for a, b in zip(descent.params, whole.params, strict=True):
@@ -295,7 +296,7 @@ def test_an_infinite_parameter_ends_the_descent_at_its_step(backend, D, dtype, s
     descent = Descent(X, label_view(y, 60, 2), params, **options)
     assert descent.n_threads == (n_threads if backend == "fused" else 1)
     descent.run(20, slice_steps=slice_steps)
-    assert (descent.status, descent.diverged_at, descent.n_steps) == (DIVERGED, 1, 0)
+    assert (descent.status, descent.diverged_at, descent.n_steps) == (DIVERGED, "step 1", 0)
     for kept, p in zip(descent.params, params, strict=True):
         np.testing.assert_array_equal(kept, p)
 
@@ -314,7 +315,21 @@ def test_convergence(backend):
     gains = -np.diff(free.losses)
     first = next(i for i in range(100) if (gains[i : i + PATIENCE] <= 1e-3).all())
     assert 0 < first < 80
-    assert descent.status == CONVERGED
+    assert descent.status == STOPPED_GAINING
     assert descent.n_steps == first + PATIENCE + 1
     np.testing.assert_array_equal(descent.losses, free.losses[: descent.n_steps])
     assert descent.run(5) == 0
+
+
+@backends
+def test_a_descent_that_swings_or_climbs_has_not_converged(backend):
+    X, y, params, _ = published_problem()
+    labels = label_view(y, 300, 3)
+    options = {"reg": 1e-3, "backend": backend}
+    settled = Descent(X, labels, params, step_size=1.0, tol=1e-3, **options)
+    settled.run(200)
+    assert settled.status == STOPPED_GAINING and settled.is_converged()
+    swinging = Descent(X, labels, params, step_size=60.0, tol=0.0, patience=5, **options)
+    swinging.run(2000)
+    assert swinging.status == STOPPED_GAINING and not swinging.is_converged()
+    assert swinging.losses[-5:].max() > swinging.losses.min() + 0.1
