@@ -21,6 +21,7 @@ class Judge:
     """Who looks at the parameters after every step, and may end the run or keep its best parameters."""
 
     stops = False  # whether it may
+    n_looked = 0  # steps that it has looked at
 
     def look(self, params: Sequence[np.ndarray]) -> bool:
         """One step more; whether the run is to end."""
@@ -98,19 +99,22 @@ class Run:
         if self.judge is not None:
             slice_steps = 1
         try:
+            self._be_judged()  # Ctrl-C may have come before the last step was
             while self.n_steps < goal and self.status == RUNNING:
-                before = self.n_steps
                 self._open()
                 self._is_open = True
                 self._advance(min(goal - self.n_steps, slice_steps or goal))
                 self._close_slice()
-                if self.judge is not None and self.n_steps > before and self.judge.look(self._params(self.dtype)):
-                    self.status = STOPPED_EARLY
+                self._be_judged()
                 if on_slice is not None and on_slice(self):
                     break
         finally:
             self._close_slice()  # Ctrl-C may come at any place, in the middle of closing, too
         return self.n_steps - first
+
+    def _be_judged(self) -> None:
+        if self.judge is not None and self.judge.n_looked < self.n_steps and self.judge.look(self._params(self.dtype)):
+            self.status = STOPPED_EARLY
 
     def _close_slice(self) -> None:
         """Take over what a slice has done. Cut short and done again, it comes to the same."""
@@ -137,7 +141,7 @@ class Run:
         ValueError when the arrays cannot be one.
         """
         expected = {name: a.shape for name, a in self.state().items()}
-        if self.judge is not None and self.judge.stops:
+        if self.judge is not None and self.judge.stops and len(arrays.get("validation_scores", ())):
             expected.update({f"best_{i}": shape for i, shape in enumerate(self.model.shapes)})
         if expected.keys() != arrays.keys() or any(
             a.dtype != np.float64 or (a.ndim != 1 if name in self.growing() else a.shape != expected[name])

@@ -247,8 +247,10 @@ class Trainer(Predictor):
             )  # fmt: skip
         problem = Problem(
             matrix, labels, params, weights, choice.reg, settings["n_threads"], self.backend, held, is_drawn,
-            self._carried_on(choice) if continues else None,
+            self._carried_on(choice, matrix.dtype) if continues else None,
         )  # fmt: skip
+        if problem.carried is not None:
+            data["what the fit before has left"] = list(problem.carried.values())
         one_by_one = partial or judge is not None or (self.callback is not None and choice.solver == GD)
         steps = 1 if one_by_one else choice.max_iter
         run = start(problem, choice, settings, steps=steps, seed=seed, judge=judge)
@@ -275,7 +277,7 @@ class Trainer(Predictor):
         self.solver_ = job.choice.solver
         self.loss_curve_: list[float] = []
         self.n_iter_, self.n_passes_ = 0, 0.0
-        self._carried: tuple[str, dict[str, np.ndarray]] | None = None
+        self._carried: tuple[tuple[str, Any], dict[str, np.ndarray]] | None = None
 
     def _observers(self, settings: dict[str, Any], job: Job) -> list[Observer]:
         """Who is told of a fit that begins, or goes on: the model itself first."""
@@ -352,14 +354,14 @@ class Trainer(Predictor):
             drawn = model.glorot(random.uniform)
         return tuple(p.astype(dtype) for p in drawn), choice.solver != GD
 
-    def _carried_on(self, choice: Choice) -> dict[str, np.ndarray] | None:
+    def _carried_on(self, choice: Choice, dtype: Any) -> dict[str, np.ndarray] | None:
         """What the last run has left, where that is of use for the next."""
-        solver, carried = getattr(self, "_carried", None) or (None, None)
-        return carried if solver == choice.solver else None
+        last, carried = getattr(self, "_carried", None) or (None, None)
+        return carried if last == (choice.solver, dtype) else None
 
     def _remember(self, run: Run, solver: str) -> None:
         carried = run.carried()
-        self._carried = None if carried is None else (solver, carried)
+        self._carried = None if carried is None else ((solver, run.dtype), carried)
 
     def _model(self, D: int, K: int) -> Model:
         raise NotImplementedError

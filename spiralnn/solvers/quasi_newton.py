@@ -96,6 +96,8 @@ class Lbfgs(Run):
         own = self._numbers[[TOLERANCE, NOISE]]
         if not (np.isfinite(arrays["vectors"]).all() and arrays["numbers"][ITERATION] == self.n_steps):
             raise ValueError("its vectors are not finite")
+        if not _makes_sense(arrays["numbers"]):
+            raise ValueError("its numbers make no sense")
         self._memory.state[:], self._numbers[:] = arrays["vectors"], arrays["numbers"]
         self._numbers[[TOLERANCE, NOISE]] = own
         self._memory.theta[self._row] = arrays["trial"]
@@ -133,3 +135,13 @@ class Lbfgs(Run):
                 memory.losses,
             )  # fmt: skip
             memory.status[:] = self._numbers[EVALUATIONS], OUTCOMES[outcome]
+
+
+def _makes_sense(numbers: np.ndarray) -> bool:
+    """Whether those that kernels take for indices can be some."""
+    pairs, newest, stage, evaluations, iterations = numbers[
+        [lbfgs.N_PAIRS, lbfgs.NEWEST, lbfgs.STAGE, EVALUATIONS, ITERATION]
+    ]
+    whole = all(float(n).is_integer() for n in (pairs, newest, stage, evaluations, iterations))
+    ranges = 0 <= pairs <= lbfgs.PAIRS and -1 <= newest < lbfgs.PAIRS and lbfgs.START <= stage <= lbfgs.LAST_TRIAL
+    return bool(whole and ranges and (newest >= 0 or pairs == 0) and evaluations >= iterations >= 0)

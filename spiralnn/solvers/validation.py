@@ -38,6 +38,10 @@ class Validation(Judge):
         self._since = 0
 
     @property
+    def n_looked(self) -> int:  # type: ignore[override]
+        return len(self.scores)
+
+    @property
     def best(self) -> Sequence[np.ndarray] | None:
         return self._best
 
@@ -53,6 +57,7 @@ class Validation(Judge):
     def look(self, params: Sequence[np.ndarray]) -> bool:
         loss, score = self.judge(params)
         best = max(self.scores, default=-np.inf)
+        del self.losses[len(self.scores) :]  # of a look that Ctrl-C cut short
         self.losses.append(loss)
         self.scores.append(score)
         if not self.stops:

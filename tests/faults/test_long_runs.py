@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tqdm.auto
+from classifiers import descents, other_solvers, over
 from commands import Haste
 from long_run_cases import CASES, build, call_back, digest
 from places import ROOT
@@ -25,29 +26,26 @@ from spiralnn import (
     CheckpointWarning,
     FitInterruptedWarning,
     ModelFileError,
-    SoftmaxClassifier,
-    TwoLayerNet,
     make_spiral,
 )
 from spiralnn.engine import checkpoint, display, monitor, passes, run, threads
 from spiralnn.files import array_file, whole_file
-from spiralnn.solvers import descent
+from spiralnn.solvers import descent, newton, quasi_newton, stochastic
 
 X, Y = make_spiral(10, 3, random_state=0)
 PROGRAM = Path(__file__).resolve().parent / "long_run_cases.py"
 TEMPORARY = re.compile(r"run\.[0-9a-f]{12}\.tmp")
 
 processes = pytest.mark.skipif(os.name != "posix" or not JIT, reason="signals, to runs at full speed")
-both = pytest.mark.parametrize("make", [lambda **c: linear(**c), lambda **c: network(**c)], ids=["linear", "network"])
+
+linear, network = descents(max_iter=40)
+both = over(linear, network)
+# batches of a constant step size, for the number of epochs to come is not to matter; four of them, the last one smaller
+CHANGED = {"adam": {"learning_rate": "constant", "batch_size": 8}, "newton-cholesky": {"tol": 0.0}}
+others = [make.by(make.solver, **CHANGED.get(make.solver, {})) for make in other_solvers(linear, network)]
+by_any_solver = over(linear, network, *others)
+UNITS = {"gd": "step", "adam": "epoch"}  # of the others: iteration
 both_backends = pytest.mark.parametrize("backend", ["fused", "reference"])
-
-
-def linear(**changes):
-    return SoftmaxClassifier(**{"solver": "gd", "random_state": 0, "max_iter": 40, **changes})
-
-
-def network(**changes):
-    return TwoLayerNet(**{"solver": "gd", "random_state": 0, "max_iter": 40, "hidden_size": 5, **changes})
 
 
 @pytest.fixture(autouse=True)
@@ -70,7 +68,7 @@ def interrupt_at(step):
     return callback
 
 
-def interrupted(model, steps, path, **arguments):
+def interrupted(model, steps, path, X=X, **arguments):
     """A checkpoint of a run that Ctrl-C ended after so many steps."""
     monitor._last_interrupt = -math.inf
     model.set_params(callback=interrupt_at(steps - 1))
@@ -122,19 +120,28 @@ def check_interrupt(case, moment):
         assert report["raised"] and not report["warnings"]
     else:
         assert not report["raised"]
-        message = f"fit was interrupted after {n} of {endless} steps: the model is as they left it"
+        unit = "epochs" if case == "batches" else "steps"
+        message = f"fit was interrupted after {n} of {endless} {unit}: the model is as they left it"
         assert report["warnings"] == [["FitInterruptedWarning", message]]
         assert report["n_losses"] == n < endless
         assert report["finite"] and not report["converged"]
         assert set(report["classes"]) <= {0, 1, 2}
-        if case != "long steps":
+        if case not in ("long steps", "batches"):
             model, features, labels = build(case, max_iter=n)
             assert digest(model.fit(features, labels)) == report["digest"]
     haste.check(0.5, report["returned"])
 
 
 @processes
-@pytest.mark.parametrize(("case", "moment"), [("network float64", 2.3), ("a callback", 0.9), ("long steps", 2.9)])
+@pytest.mark.parametrize(
+    ("case", "moment"),
+    [
+        ("network float64", 2.3),
+        ("a callback", 0.9),
+        ("batches", 0.6),
+        ("long steps", 2.9),
+    ],
+)
 def test_ctrl_c_returns_a_usable_model_within_half_a_second(case, moment):
     check_interrupt(case, moment)
 
@@ -143,7 +150,7 @@ def test_ctrl_c_returns_a_usable_model_within_half_a_second(case, moment):
 @pytest.mark.long
 def test_ctrl_c_at_twenty_random_moments_of_thirty_seconds():
     draw = np.random.RandomState(0)
-    cases = ["linear float32", "network float64", "a callback", "long steps"] * 5
+    cases = ["linear float32", "network float64", "a callback", "batches", "long steps"] * 4
     for case in cases:
         check_interrupt(case, draw.uniform(0, 30))
 
@@ -188,11 +195,24 @@ KILLS = {  # steps, and seconds within which to kill, for the short form and for
     "a callback": ((60, 0.4), (500, 0.8)),
     "a callback that stops": ((1_000, 1.0), (1_000, 0.2)),
     "tol": ((1_000, 1.0), (1_000, 0.2)),
+    "batches": ((1_000, 0.3), (10_000, 0.8)),
+    "iterations": ((150, 0.4), (150, 0.4)),
 }
 
 
 @processes
-@pytest.mark.parametrize("case", ["linear float64", "linear float32", "network float32", "a callback", "tol"])
+@pytest.mark.parametrize(
+    "case",
+    [
+        "linear float64",
+        "linear float32",
+        "network float32",
+        "a callback",
+        "tol",
+        "batches",
+        "iterations",
+    ],
+)
 def test_a_killed_run_goes_on_to_the_same_bits(case, tmp_path):
     max_iter, window = KILLS[case][0]
     check_kills(case, max_iter, window, 1, tmp_path, seed=0)
@@ -215,7 +235,8 @@ def test_every_case_is_killed():
 
 def fit_with_ctrl_c_at_line(n, model, path):
     """Fit while Ctrl-C comes at the n-th line that runs of what may not be torn; whether it came."""
-    files = {module.__file__ for module in (monitor, checkpoint, run, descent, passes, threads)}
+    solvers = descent, newton, quasi_newton, stochastic
+    files = {module.__file__ for module in (monitor, checkpoint, run, passes, threads, *solvers)}
     lines = 0
 
     def trace(frame, event, arg):
@@ -278,15 +299,51 @@ def test_ctrl_c_at_any_line_leaves_whole_steps(callback, stride, path, monkeypat
     assert n > 100 and seen == ({4, 8, 12} if callback is None else set(range(1, steps + 1)))
 
 
-@both
+@pytest.mark.skipif(sys.gettrace() is not None, reason="a tracer is at work")
+@pytest.mark.filterwarnings("ignore::spiralnn.FitInterruptedWarning")
+@pytest.mark.parametrize("stride", [23, pytest.param(1, marks=pytest.mark.long)], ids=["some lines", "all"])
+@over(*others[1:])
+def test_ctrl_c_at_any_line_leaves_a_run_that_goes_on_to_the_same_bits(make, stride, path, monkeypatch):
+    """In the middle of an epoch, or of a search along a line, too."""
+    monkeypatch.setattr(whole_file.os, "fsync", lambda file: None)
+    monkeypatch.setattr("spiralnn.engine.pace.Pace.choose", lambda pace: (1, 1))  # slices of one batch, or pass
+    make, steps = make.by(make.solver, max_iter=5), 5
+    whole = make().fit(X, Y)
+    assert whole.n_iter_ == steps
+    rows = np.random.RandomState(0).permutation(len(X))
+    elsewhere = make().fit(X[rows], Y[rows])  # a model that was fitted before does not show through
+    seen = set()
+    for n in range(1, 10**4, stride):
+        path.unlink(missing_ok=True)
+        monkeypatch.setattr(monitor, "_last_interrupt", -math.inf)
+        model = make().set_params(**elsewhere.get_params())
+        try:
+            if not fit_with_ctrl_c_at_line(n, model, path):
+                break
+        except KeyboardInterrupt:
+            assert model.n_iter_ == 0
+            assert not path.exists()
+            continue
+        done = model.n_iter_
+        assert model.loss_curve_ == whole.loss_curve_[:done]
+        assert np.isfinite(model.predict_proba(X)).all()
+        if make.solver != "adam":
+            assert digest(model) == digest(make(max_iter=done).fit(X, Y)) if done else np.isfinite(model.loss_)
+        assert os.listdir(path.parent) == ["run"]
+        seen.add(done)
+        assert digest(make().fit(X, Y, checkpoint=path, resume=True)) == digest(whole)
+    assert n > 100 and seen >= set(range(1, steps + 1))
+
+
+@by_any_solver
 def test_ctrl_c_returns_the_model_with_a_warning(make, path):
-    model = make(callback=interrupt_at(6))
-    with pytest.warns(FitInterruptedWarning, match="^fit was interrupted after 7 of 40 steps") as caught:
+    model, unit = make(callback=interrupt_at(2)), UNITS.get(make.solver, "iteration")
+    with pytest.warns(FitInterruptedWarning, match=f"^fit was interrupted after 3 of 40 {unit}s: ") as caught:
         assert model.fit(X, Y, checkpoint=path, checkpoint_every=1e9) is model
     assert caught[0].filename == __file__
-    assert model.n_iter_ == len(model.loss_curve_) == 7 and not model.converged_
-    assert digest(model) == digest(make(max_iter=7).fit(X, Y))
-    assert len(array_file.read(path, checkpoint.FORMAT)[1]["losses"]) == 7
+    assert model.n_iter_ == len(model.loss_curve_) == 3 and not model.converged_
+    assert digest(model) == digest(make(max_iter=3).fit(X, Y))
+    assert len(array_file.read(path, checkpoint.FORMAT)[1]["losses"]) == 3
 
 
 @both
@@ -334,6 +391,22 @@ def test_a_resumed_run_has_the_bits_of_a_whole_one(steps, make, backend, dtype, 
     assert (model.n_iter_, model.loss_, model.converged_) == (40, whole.loss_, False)
 
 
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@both_backends
+@over(*others)
+@pytest.mark.parametrize("steps", [1, 2, 4])
+def test_a_run_by_another_solver_is_gone_on_with_to_the_same_bits(steps, make, backend, dtype, path):
+    features = X.astype(dtype)
+    whole = make(backend=backend).fit(features, Y)
+    interrupted(make(backend=backend), steps, path, features)
+    for _ in range(2):  # and what is over stays so
+        model = make(backend=backend, n_threads=1, verbose=0).fit(features, Y, checkpoint=path, resume=True)
+        assert digest(model) == digest(whole)
+        assert state_of(model).keys() == state_of(whole).keys()
+        for name in ("n_iter_", "loss_", "converged_", "n_passes_", "solver_"):
+            assert getattr(model, name) == getattr(whole, name)
+
+
 def test_a_run_without_a_checkpoint_to_go_on_from_starts_at_the_beginning(path):
     model = network().fit(X, Y, checkpoint=path, resume=True)
     assert digest(model) == digest(network().fit(X, Y))
@@ -360,30 +433,36 @@ def test_tol_stops_a_resumed_run_where_it_stops_a_whole_one(steps, make, backend
         assert model.converged_ and digest(model) == digest(whole)
 
 
-@both
+@by_any_solver
 def test_a_callback_goes_on_where_it_was(make, path):
     steps = []
 
     def callback(step, loss, model):
         steps.append(step)
         assert loss == model.loss_ == model.loss_curve_[step] and model.n_iter_ == step + 1
-        return step == 20
+        return step == 4
 
-    interrupted(make(), 12, path)
+    interrupted(make(), 2, path)
     model = make(callback=callback).fit(X, Y, checkpoint=path, resume=True)
-    assert steps == list(range(11, 21))
-    assert digest(model) == digest(make(max_iter=21).fit(X, Y))
+    assert steps == [1, 2, 3, 4]
+    assert digest(model) == digest(make(max_iter=5).fit(X, Y))
     # a run that it stopped is not gone on with
     model = make(callback=callback).fit(X, Y, checkpoint=path, resume=True)
-    assert steps == [*range(11, 21), 20] and model.n_iter_ == 21
+    assert steps == [1, 2, 3, 4, 4] and model.n_iter_ == 5
 
 
-def test_log_lines_go_on_where_they_were(path, capsys):
-    network(verbose=5).fit(X, Y)
-    whole = capsys.readouterr().out
-    interrupted(network(verbose=5), 12, path)
-    network(verbose=5).fit(X, Y, checkpoint=path, resume=True)
-    assert capsys.readouterr().out == whole
+@by_any_solver
+def test_log_lines_go_on_where_they_were(make, path, capsys):
+    make(verbose=2).fit(X, Y)
+    first, *rest = capsys.readouterr().out.splitlines(keepends=True)
+    interrupted(make(verbose=2), 3, path)
+    before = capsys.readouterr().out
+    make(verbose=2).fit(X, Y, checkpoint=path, resume=True)
+    after = capsys.readouterr().out
+    if make.solver == "auto":  # which says what it has chosen each time
+        assert first == "solver: lbfgs\n" and after.startswith(first)
+        after = after.removeprefix(first)
+    assert before + after == "".join([first, *rest])
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")  # NumPy's own, from the reference
@@ -413,6 +492,14 @@ def test_a_start_that_is_drawn_anew_is_that_of_the_checkpoint(path):
         assert model.loss_curve_[:7] == curve and model.n_iter_ == 40
 
 
+ALL_OF_ADAM = "; ".join(
+    f"{name} is {here!r} here and {there!r} there"
+    for name, here, there in [
+        ("solver", "adam", "gd"), ("step_size", 0.01, 1.0), ("reg", 1e-4, 1e-3), ("max_iter", 40, None),
+        ("batch_size", 30, None), ("learning_rate", "linear", None), ("init_scale", None, 0.01), ("beta_1", 0.9, None),
+        ("beta_2", 0.999, None), ("epsilon", 1e-8, None), ("shuffle", True, None),
+    ]
+) + "; the start differs"  # fmt: skip
 CHANGES = {
     "step_size": ({"step_size": 0.5}, "step_size is 0.5 here and 1.0 there"),
     "reg": ({"reg": 0.0}, "reg is 0.0 here and 0.001 there"),
@@ -421,8 +508,24 @@ CHANGES = {
     "hidden_size": ({"hidden_size": 6}, "hidden_size is 6 here and 5 there; the start differs"),
     "random_state": ({"random_state": 1}, "the start differs"),
     "no random_state": ({"random_state": None}, "the start differs"),
+    "solver": ({"solver": "adam"}, ALL_OF_ADAM),
+    "init_scale": ({"init_scale": 0.02}, "init_scale is 0.02 here and 0.01 there; the start differs"),
+    "n_iter_no_change": ({"n_iter_no_change": 9}, "n_iter_no_change is 9 here and 10 there"),
     "init": ({"init": [np.ones((2, 5)), np.ones(5), np.ones((5, 3)), np.ones(3)]}, "the start differs"),
     "all": ({"reg": 0, "step_size": 2}, "step_size is 2.0 here and 1.0 there; reg is 0.0 here and 0.001 there"),
+}
+
+
+CHANGES_IN_BATCHES = {
+    "max_iter": ({"max_iter": 41}, "max_iter is 41 here and 40 there"),  # the step size falls with it
+    "batch_size": ({"batch_size": 9}, "batch_size is 9 here and 8 there"),
+    "learning_rate": ({"learning_rate": "adaptive"}, "learning_rate is 'adaptive' here and 'linear' there"),
+    "beta_1": ({"beta_1": 0.5}, "beta_1 is 0.5 here and 0.9 there"),
+    "beta_2": ({"beta_2": 0.5}, "beta_2 is 0.5 here and 0.999 there"),
+    "epsilon": ({"epsilon": 1.0}, "epsilon is 1.0 here and 1e-08 there"),
+    "shuffle": ({"shuffle": False}, "shuffle is False here and True there"),
+    "early_stopping": ({"early_stopping": True}, "early_stopping is True here and False there"),
+    "solver": ({"solver": "sgd"}, "solver is 'sgd' here and 'adam' there"),
 }
 
 
@@ -451,6 +554,19 @@ def test_the_checkpoint_of_another_run_is_refused(case, path):
     assert str(raised.value) == f"{path} is the checkpoint of another run: {message}"
     assert not isinstance(raised.value, ModelFileError)
     assert digest(fitted) == state
+
+
+@pytest.mark.parametrize("case", CHANGES_IN_BATCHES)
+def test_the_checkpoint_of_other_batches_is_refused(case, path):
+    batches = network.by("adam", batch_size=8)
+    interrupted(batches(), 5, path)
+    changes, message = CHANGES_IN_BATCHES[case]
+    model = batches(**changes)
+    with pytest.raises(ValueError, match=f"is the checkpoint of another run: .*{message}"):
+        model.fit(X, Y, checkpoint=path, resume=True)
+    assert state_of(model) == {}
+    # what its solver does not ask for may be another
+    batches(momentum=0.5, nesterovs_momentum=False, n_threads=2).fit(X, Y, checkpoint=path, resume=True)
 
 
 def test_the_checkpoint_of_other_data_is_refused(path):
@@ -724,13 +840,14 @@ def bar_output(capsys):
     return out, [line for line in re.split(r"[\r\n]", err) if line.strip()]
 
 
-@both
+@by_any_solver
 def test_a_progress_bar_ends_at_the_last_step(make, capsys):
-    model = make(progress=True).fit(X, Y)
+    model, unit = make(progress=True, max_iter=5).fit(X, Y), UNITS.get(make.solver, "iteration")
     out, shown = bar_output(capsys)
     assert out == ""
-    assert re.search(r"100%\|.*\| 40/40 .*steps/s, loss \d\.\d{6}, [1-9]\S* passes/s\]", shown[-1])
-    assert digest(model) == digest(make().fit(X, Y))
+    found = re.search(rf"100%\|.*\| 5/5 .*{unit}s/s, loss (\d\.\d{{6}}), [1-9]\S* passes/s\]", shown[-1])
+    assert found[1] == f"{model.loss_:f}"
+    assert digest(model) == digest(make(max_iter=5).fit(X, Y))
 
 
 def test_a_progress_bar_of_a_resumed_run_starts_where_it_was(path, capsys):
