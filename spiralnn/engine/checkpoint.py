@@ -68,11 +68,11 @@ class Keeper(Observer):
         found: Any = header.get("run")
         try:
             settings, data = found["settings"], found["data"]
-            differences = [
-                f"{name} is {value!r} here and {settings.get(name)!r} there"
-                for name, value in self.run["settings"].items()
-                if settings.get(name) != value
-            ]
+            own = self.run["settings"]
+            names = [name for name in own if settings.get(name) != own[name]]
+            if "solver" in names:  # what else differs follows from that
+                names = [name for name in names if name in ("model", "solver")]
+            differences = [f"{name} is {own[name]!r} here and {settings.get(name)!r} there" for name in names]
             same = {name for name, digest in self.run["data"].items() if data.get(name) == digest}
             differences += [f"{name} differs" for name in sorted((self.run["data"].keys() | data.keys()) - same)]
         except (TypeError, LookupError, AttributeError):

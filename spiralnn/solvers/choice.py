@@ -100,7 +100,7 @@ def choose(settings: dict[str, Any], model: Model, N: int, *, partial: bool = Fa
                 raise ValueError(f"{name} is {settings[name]!r}, but solver {solver!r} has no batches, expected None")
     if partial and settings["learning_rate"] not in (None, "constant"):
         raise ValueError(
-            f"learning_rate is {settings['learning_rate']!r}, expected 'constant' or None for partial_fit, which has no end"
+            f"learning_rate is {settings['learning_rate']!r}, expected None or 'constant' for partial_fit"
         )
     step_size, reg, tol, linear, network, schedule = _OWN[solver]
     max_iter = network if model.H else linear
