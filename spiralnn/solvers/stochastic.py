@@ -135,7 +135,8 @@ class Stochastic(Run):
         return math.fsum(self._epoch_losses[: self.batch]) / (self._total * done / len(self._rows)) + self._penalty()
 
     def _penalty(self) -> float:
-        return 0.5 * float((self._strength * np.square(self._memory.theta[0], dtype=np.float64)).sum())
+        with np.errstate(over="ignore"):
+            return 0.5 * float((self._strength * np.square(self._memory.theta[0], dtype=np.float64)).sum())
 
     def carried(self) -> dict[str, np.ndarray]:
         """What the rule remembers, and the columns that it is of."""
@@ -225,7 +226,7 @@ class Stochastic(Run):
 
     def _take_back(self) -> None:
         """To the start of the epoch, or of the first whose loss is finite."""
-        self.diverged_at = f"epoch {self.n_steps}, batch {self.batch}"
+        self.diverged_at = f"epoch {self.n_steps}, batch {min(self.batch, self.n_batches - 1)}"
         self.status = DIVERGED
         for good, now in zip(self._good, (self._memory.theta, self._memory.state), strict=True):
             now[:] = good
@@ -233,6 +234,9 @@ class Stochastic(Run):
 
     def _close_epoch(self) -> None:
         loss = math.fsum(self._epoch_losses) / self._total + self._penalty()
+        if not math.isfinite(loss):  # squares of weights overflow before weights do
+            self._take_back()
+            return
         self._record(self.n_steps, np.array([loss]))
         since = 0 if self.tol is None or loss <= self._lowest - self.tol else self._since + 1
         self._lowest, self._since, self.n_steps = min(loss, self._lowest), since, self.n_steps + 1
@@ -277,7 +281,8 @@ class Stochastic(Run):
                 memory.status[1] = DIVERGED
                 return
             theta, state, strength = memory.theta[0], memory.state[0, :-P], memory.state[0, -P:]
-            self._rule.reference(theta, gradient + strength * theta, state, memory.settings[0, STEP_SIZE:])
+            with np.errstate(over="ignore", invalid="ignore"):
+                self._rule.reference(theta, gradient + strength * theta, state, memory.settings[0, STEP_SIZE:])
             memory.status[0] = step + 1
             _close_update(step, memory.numbers, memory.settings)
             if time.perf_counter() > deadline:
