@@ -271,17 +271,17 @@ def test_labels_that_lie_eight_bytes_apart_up_to_the_end_of_memory():
 def started(all_threads, monkeypatch):
     """However small the work, it is shared by all threads that are asked for; the numbers that were."""
     numbers = []
-    run = passes.Passes.run
+    run, run_threads = passes.Passes.run, threads.run_threads
 
     def counted_run(self, steps, n_threads=None):
         numbers.append(n_threads or self.n_threads)
         return run(self, steps, n_threads)
 
-    def run_threads(work, n_threads, stop):
+    def counted_threads(work, n_threads, stop):
         numbers.append(n_threads)
-        threads.run_threads(work, n_threads, stop)
+        run_threads(work, n_threads, stop)
 
-    monkeypatch.setattr(fused, "run_threads", run_threads)
+    monkeypatch.setattr(threads, "run_threads", counted_threads)
     monkeypatch.setattr(passes.Passes, "run", counted_run)
     return numbers
 

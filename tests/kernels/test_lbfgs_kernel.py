@@ -1,12 +1,11 @@
-"""L-BFGS, one evaluation after the other: driven from here over functions made up to be well or badly behaved."""
+"""L-BFGS, one evaluation after the other: directions of the textbook, searches that keep the Wolfe conditions."""
 
 import math
 
 import numpy as np
 import pytest
-from problems import JIT
+from searches import LIKE, P, Search, quadratic, rosenbrock
 
-from spiralnn.engine.memory import aligned
 from spiralnn.kernels import lbfgs
 from spiralnn.kernels.lbfgs import (
     AT_ROUNDING,
@@ -14,7 +13,6 @@ from spiralnn.kernels.lbfgs import (
     C2,
     CONVERGED,
     DIRECTION,
-    EVALUATIONS,
     FIRST_PAIR,
     GOAL,
     GOES_ON,
@@ -26,102 +24,16 @@ from spiralnn.kernels.lbfgs import (
     MOST_TRIALS,
     N_PAIRS,
     NEWEST,
-    NO_DESCENT,
-    NOISE,
-    NUMBERS,
     PAIRS,
-    POINT,
     REACHED_GOAL,
-    ROWS,
     SLOPE,
     SQUARES,
     STEP,
-    TOLERANCE,
     TRIAL,
     FirstLayer,
 )
 
 pytestmark = pytest.mark.kernels
-
-P = 32
-PLAIN = FirstLayer(0, 16, 0), np.ones((2, 0))  # no first layer: theta is x
-LIKE = np.empty((1, 16))  # float64
-
-
-class Search:
-    """Minimises f, which takes a vector and returns (value, gradient), as a solver would that makes the passes."""
-
-    def __init__(self, f, start, *, tol=1e-8, noise=2.0**-52, goal=10**6, layer=PLAIN):
-        self.f, (self.layer, self.affine) = f, layer
-        self.theta, self.vectors, self.numbers = aligned(np.float64, [(1, P), (ROWS, P), (1, NUMBERS)])
-        self.losses, n = np.full(10_000, np.nan), self.numbers[0]
-        n[[TOLERANCE, NOISE, GOAL, NEWEST, LENGTH]] = tol, noise, goal, -1.0, 1.0
-        self.vectors[POINT, : len(start)] = start
-        self.size = len(start)
-        lbfgs.point(self.theta, 0, self.vectors, self.affine, self.layer, LIKE)
-        self.trials = []  # (parameters, loss, gradient), all of them
-        self.accepted = []  # those of them that were moved to, the start first
-        self.outcome = GOES_ON
-
-    def number(self, place):
-        return float(self.numbers[0, place])
-
-    @property
-    def point(self):
-        return self.vectors[POINT, : self.size].copy()
-
-    def step(self):
-        """One evaluation; what `advance` makes of it."""
-        at = self.theta[0, : self.size].copy()
-        loss, gradient = self.f(at)
-        self.trials.append((at, loss, np.array(gradient)))
-        self.theta[0, : self.size] = gradient
-        iterations = self.number(ITERATION)
-        self.outcome = lbfgs.advance(
-            self.theta, 0, self.vectors, self.numbers, loss, self.affine, self.layer, LIKE, self.losses
-        )
-        if self.number(ITERATION) > iterations or len(self.trials) == 1:
-            self.accepted.append(self.trials[-1])
-        return self.outcome
-
-    def run(self, most=2000):
-        for _ in range(most):  # less than there is room for losses
-            if self.step() not in (GOES_ON, REACHED_GOAL):
-                break
-        return self.outcome
-
-    def check(self):
-        """What holds of every search, whatever its end."""
-        losses = [loss for _, loss, _ in self.accepted]
-        assert len(losses) == self.number(ITERATION) + 1
-        assert (np.diff(losses) <= 0.0).all() or len(losses) == 1
-        np.testing.assert_array_equal(self.losses[: len(losses) - 1], losses[1:])
-        assert self.number(EVALUATIONS) == len(self.trials)
-        assert self.number(LOSS) == losses[-1]
-        assert abs(self.point - self.accepted[-1][0]).max() <= 1e-15 * abs(self.point).max()
-        np.testing.assert_array_equal(self.vectors[GRADIENT, : self.size], self.accepted[-1][2])
-
-
-def quadratic(size, condition=100.0, seed=0):
-    """1/2 (x - c)^T A (x - c), and c."""
-    random = np.random.default_rng([size, seed])
-    Q = np.linalg.qr(random.standard_normal((size, size)))[0]
-    A = Q * np.geomspace(1.0, condition, size) @ Q.T
-    c = random.standard_normal(size)
-
-    def f(x):
-        slope = A @ (x - c)
-        return 0.5 * float((x - c) @ slope), slope
-
-    return f, c
-
-
-def rosenbrock(x):
-    a, b = x[0::2], x[1::2]
-    slope = np.empty_like(x)
-    slope[0::2] = -400.0 * a * (b - a * a) - 2.0 * (1.0 - a)
-    slope[1::2] = 200.0 * (b - a * a)
-    return float((100.0 * (b - a * a) ** 2 + (1.0 - a) ** 2).sum()), slope
 
 
 def two_loops(g, pairs):
@@ -296,118 +208,6 @@ def test_a_barrier_of_a_logarithm():
     search.check()
     np.testing.assert_allclose(search.point, 8.0 / 9.0, atol=1e-7)
     assert any(np.isnan(loss) for _, loss, _ in search.trials)
-
-
-# ----------------------------------------------------------------------------------------------------- failures
-
-
-@pytest.mark.parametrize("start", [np.inf, np.nan])
-def test_a_start_that_is_not_finite_is_no_start(start):
-    search = Search(lambda x: (start, np.ones_like(x)), np.ones(4))
-    assert search.step() == NO_DESCENT
-    search = Search(lambda x: (1.0, np.full_like(x, start)), np.ones(4))
-    assert search.step() == NO_DESCENT
-    np.testing.assert_array_equal(search.point, 1.0)
-
-
-def test_a_start_that_is_an_end():
-    search = Search(quadratic(6)[0], quadratic(6)[1], tol=1e-6)
-    assert search.step() == CONVERGED
-    np.testing.assert_array_equal(search.point, quadratic(6)[1])
-    assert search.number(ITERATION) == 0
-
-
-def test_what_rises_along_its_gradient_is_left_where_it_began():
-    f, _ = quadratic(6)
-    search = Search(lambda x: (f(x)[0], -f(x)[1]), np.ones(6))
-    assert search.run() == NO_DESCENT
-    search.check()
-    assert len(search.trials) <= MOST_TRIALS + 2 and search.number(ITERATION) == 0
-    np.testing.assert_array_equal(search.point, np.ones(6))
-
-
-def kink(x):
-    """Least where it has no slope; its gradient is nowhere small."""
-    return float(np.abs(x - 0.3).sum()) + 1.0, np.where(x > 0.3, 1.0, -1.0)
-
-
-@pytest.mark.parametrize("seed", range(10))
-def test_a_kink_ends_it_at_the_best_point_there_is(seed):
-    start = np.random.default_rng(seed).standard_normal(1 + seed)
-    search = Search(kink, start)
-    assert search.run() in ((NO_DESCENT, AT_ROUNDING) if seed else (NO_DESCENT,))
-    search.check()
-    assert search.number(LOSS) <= min(loss for _, loss, _ in search.trials) + 1e-12
-    assert search.number(LOSS) <= kink(start)[0]
-
-
-def test_a_kink_that_no_step_leads_down_from_ends_without_descent():
-    # at the kink itself, with a slope that is that of one side
-    search = Search(lambda x: (float(np.abs(x).sum()), np.where(x >= 0.0, 1.0, 2.0)), np.zeros(3))
-    assert search.run() == NO_DESCENT
-    search.check()
-    np.testing.assert_array_equal(search.point, 0.0)
-
-
-@pytest.mark.parametrize("seed", range(10))
-@pytest.mark.parametrize("noise", [1e-3, 1e-8, 1e-12])
-def test_noise_ends_it_and_never_above_where_it_began(noise, seed):
-    f, best = quadratic(12, 30.0)
-    random = np.random.default_rng(seed)
-
-    def noisy(x):
-        loss, gradient = f(x)
-        return loss + noise * random.standard_normal(), gradient + noise * random.standard_normal(len(x))
-
-    search = Search(noisy, np.zeros(12), tol=0.0, noise=noise * 1e-3)
-    assert search.run() in (AT_ROUNDING, NO_DESCENT)
-    search.check()
-    assert search.number(LOSS) <= search.accepted[0][1]
-    assert f(search.point)[0] <= 1e3 * noise
-
-
-@pytest.mark.parametrize("seed", range(30 if JIT else 5))
-def test_whatever_the_function_it_never_goes_up(seed):
-    # rough, without a bound, with holes: not one of these is what a solver is made for
-    random = np.random.default_rng(seed)
-    size = int(random.integers(1, 20))
-    a, b, c = random.standard_normal((3, size)) * 10.0 ** random.uniform(-2, 2, (3, 1))
-    kind = seed % 5
-
-    def f(x):
-        if not np.isfinite(x).all() or np.abs(x).max() > 1e6:  # as far down as it goes
-            return np.nan, np.zeros(size)
-        wave = np.sin(a * x + b)
-        loss, gradient = float((wave * c).sum()), c * a * np.cos(a * x + b)
-        if kind == 1:
-            gradient = gradient * random.choice([1.0, 1.0, 1.0, -1.0], size)
-        elif kind == 2:
-            loss, gradient = loss + float(np.abs(x).sum()), gradient + np.sign(x)
-        elif kind == 3 and random.uniform() < 0.3:
-            loss = random.choice([np.inf, np.nan])
-        elif kind == 4:
-            loss, gradient = loss - float((a * x).sum()), gradient - a  # no lower bound
-        return loss, gradient
-
-    search = Search(f, random.standard_normal(size))
-    search.run(500)
-    if np.isfinite(search.trials[0][1]):
-        search.check()
-        assert search.number(LOSS) <= search.trials[0][1]
-        assert np.isfinite(search.point).all()
-
-
-def test_each_search_has_an_end():
-    f, _ = quadratic(12, 30.0)
-    search = Search(lambda x: (f(x)[0] + 1e-6 * (hash(x.tobytes()) % 1000), f(x)[1]), np.zeros(12), tol=0.0)
-    since, longest = 0, 0
-    for _ in range(2000):
-        if search.step() != GOES_ON:
-            break
-        since = 0 if search.trials[-1] is search.accepted[-1] else since + 1
-        longest = max(longest, since)
-    assert search.outcome in (AT_ROUNDING, NO_DESCENT)
-    assert longest <= 2 * (MOST_TRIALS + 2)  # one along the pairs, one along the gradient
 
 
 # --------------------------------------------------------------------------------------------------- the rest

@@ -28,7 +28,7 @@ def stepwise(monkeypatch):
     """A slice is one batch, or one pass."""
     monkeypatch.setattr("spiralnn.engine.pace.Pace.choose", lambda pace: (1, 1))
     for place in ("stochastic", "quasi_newton", "newton", "descent"):
-        monkeypatch.setattr(f"spiralnn.solvers.{place}.SLICE_SECONDS", -1.0)
+        monkeypatch.setattr(f"spiralnn.solvers.{place}.SLICE_SECONDS", 1e-5)
 
 
 def interrupted_after(n, monkeypatch, model, path):
@@ -80,11 +80,12 @@ def test_a_resumed_run_has_the_bits_of_a_whole_one(kind, solver, backend, dtype,
 @solvers
 @pytest.mark.parametrize("n", [1, 2, 3, 5, 9, 10])
 def test_it_may_be_cut_at_any_batch_or_pass(kind, solver, n, path, stepwise, monkeypatch):
-    whole = make(kind, solver).fit(X, Y)
-    arrays = interrupted_after(min(n, 4) if solver == "newton-cholesky" else n, monkeypatch, make(kind, solver), path)
+    whole = make(kind, solver, max_iter=12).fit(X, Y)
+    n = min(n, int(whole.n_passes_) - 2) if solver == "newton-cholesky" else n
+    arrays = interrupted_after(n, monkeypatch, make(kind, solver, max_iter=12), path)
     if solver in ("sgd", "adam"):  # 7 batches an epoch
         assert (len(arrays["losses"]), len(arrays["batch_losses"])) == divmod(n, 7)
-    model = make(kind, solver).fit(X, Y, checkpoint=path, resume=True)
+    model = make(kind, solver, max_iter=12).fit(X, Y, checkpoint=path, resume=True)
     assert digest(model) == digest(whole) and model.n_passes_ == whole.n_passes_
 
 
@@ -102,7 +103,7 @@ def test_l_bfgs_goes_on_within_a_search(kind, backend, path, stepwise, monkeypat
         model = make(kind, "lbfgs", **settings).fit(X, Y, checkpoint=path, resume=True)
         assert digest(model) == digest(whole) and model.n_passes_ == whole.n_passes_
     assert {steps for _, steps in seen} >= {0, 1, 2}
-    assert any(within for within, _ in seen)
+    assert kind == "linear" or any(within for within, _ in seen)
 
 
 @pytest.mark.parametrize(("kind", "solver"), BATCHED)

@@ -178,7 +178,7 @@ def test_init_is_of_raw_columns_whatever_the_solver(kind, solver):
     shapes = [(5, 7), (7,), (7, 3), (3,)] if kind == "network" else [(5, 3), (3,)]
     init = [0.1 * random.standard_normal(shape) for shape in shapes]
     model = make(kind, solver, init=init, max_iter=1, reg=0.0)
-    if solver == "lbfgs":
+    if solver in ("lbfgs", "newton-cholesky"):
         model.set_params(tol=1e9).fit(X, y)
         assert model.n_iter_ == 0 and model.converged_
     else:
@@ -273,16 +273,15 @@ def test_a_column_that_hardly_varies_is_not_blown_up(kind, solver):
     assert model.loss_curve_[-1] < model.loss_curve_[0]
 
 
-@solvers
-def test_weights_and_repetitions_have_the_same_columns(kind, solver):
+@pytest.mark.kernels
+def test_weights_and_repetitions_have_the_same_columns():
     X, y, _ = data(60)
     times = np.arange(60) % 3
     rows = np.repeat(np.arange(60), times)
-    affines = []
-    for features, labels, w in ((X, y, times.astype(float)), (X[rows], y[rows], None)):
-        model = make(kind, solver, max_iter=1).fit(features, labels, sample_weight=w)
-        affines.append(model._carried[1]["affine"])
-    np.testing.assert_allclose(*affines, rtol=1e-10)
+    params = np.zeros((5, 3)), np.zeros(3)
+    weighted = Columns(Problem(X, y, params, times.astype(float), 0.1))
+    repeated = Columns(Problem(X[rows], y[rows], params, None, 0.1))
+    np.testing.assert_allclose(weighted.affine, repeated.affine, rtol=1e-10)
 
 
 def test_threads_change_no_bit_of_a_fit_of_raw_columns(all_threads):

@@ -1,5 +1,7 @@
 """Rows to be judged by: their curves, when to stop, what is kept, and that nothing is learned from them."""
 
+import sys
+
 import numpy as np
 import pytest
 from solver_problems import BATCHED, PAIRS, data, digest, make, params_of, state_of
@@ -7,6 +9,7 @@ from solver_problems import BATCHED, PAIRS, data, digest, make, params_of, state
 from spiralnn import FitInterruptedWarning, SoftmaxClassifier, TwoLayerNet, loss_and_gradients
 from spiralnn.checks.held_out import draw_held_out, held_out_counts
 from spiralnn.engine.passes import Passes
+from spiralnn.solvers import validation
 from spiralnn.solvers.validation import Validation
 
 solvers = pytest.mark.parametrize(("kind", "solver"), PAIRS)
@@ -220,7 +223,7 @@ def test_fractions_that_leave_a_class_without_rows(fraction, labels, message):
 
 
 @pytest.mark.parametrize(
-    ("validation", "error", "message"),
+    ("given", "error", "message"),
     [
         ((XV, YV + 1), ValueError, "validation: y holds"),
         ((XV, np.full(70, "a")), ValueError, "validation: "),
@@ -236,12 +239,12 @@ def test_fractions_that_leave_a_class_without_rows(fraction, labels, message):
         (True, ValueError, "validation is no pair"),
     ],
 )
-def test_other_rows_to_be_judged_by_are_one_error(validation, error, message):
+def test_other_rows_to_be_judged_by_are_one_error(given, error, message):
     for early in (False, True):
         model = make("linear", "lbfgs").fit(X, Y)
         before = state_of(model)
         with pytest.raises(error, match=message) as raised:
-            model.set_params(early_stopping=early).fit(X, Y, validation=validation)
+            model.set_params(early_stopping=early).fit(X, Y, validation=given)
         assert raised.value.__cause__ is None
         assert state_of(model) == before
 
@@ -291,7 +294,7 @@ def test_a_resumed_run_has_the_curves_and_the_best_of_a_whole_one(kind, solver, 
 
 def test_other_rows_or_another_way_to_stop_are_another_run(path):
     first = make("linear", "lbfgs", max_iter=3).fit(X, Y, validation=(XV, YV), checkpoint=path)
-    for model, validation, message in (
+    for model, given, message in (
         (make("linear", "lbfgs"), None, "the validation rows differs"),
         (make("linear", "lbfgs"), (XV + 1, YV), "the validation rows differs"),
         (make("linear", "lbfgs"), (XV, YV[::-1]), "the validation rows differs"),
@@ -299,7 +302,7 @@ def test_other_rows_or_another_way_to_stop_are_another_run(path):
         (make("linear", "lbfgs", n_iter_no_change=3), (XV, YV), "n_iter_no_change is 3 here and 10 there"),
     ):
         with pytest.raises(ValueError, match=message):
-            model.fit(X, Y, validation=validation, checkpoint=path, resume=True)
+            model.fit(X, Y, validation=given, checkpoint=path, resume=True)
     model = make("linear", "lbfgs", max_iter=3).fit(X, Y, validation=(XV, YV), checkpoint=path, resume=True)
     assert model.validation_scores_ == first.validation_scores_
 
@@ -344,3 +347,38 @@ def test_a_step_that_was_not_judged_is_judged_first(kind, solver, path, monkeypa
     whole = make(kind, solver, **settings).fit(X, Y)
     assert model.validation_scores_ == whole.validation_scores_
     assert digest(model) == digest(whole)
+
+
+@pytest.mark.skipif(sys.gettrace() is not None, reason="a tracer is at work")
+@pytest.mark.filterwarnings("ignore::spiralnn.FitInterruptedWarning")
+def test_ctrl_c_at_any_line_of_a_look_is_made_good(path, monkeypatch):
+    settings = {"early_stopping": True, "max_iter": 5, "n_iter_no_change": 50}
+    whole = make("linear", "lbfgs", **settings).fit(X, Y)
+    file, n, lines = validation.__file__, 0, [0]
+
+    def trace(frame, event, arg):
+        if frame.f_code.co_filename != file or frame.f_code.co_name not in ("look", "judge"):
+            return None
+        if event == "line":
+            lines[0] += 1
+            if lines[0] == n:
+                raise KeyboardInterrupt
+        return trace
+
+    for n in range(1, 1000):
+        lines[0] = 0
+        path.unlink(missing_ok=True)
+        monkeypatch.setattr("spiralnn.engine.monitor._last_interrupt", -np.inf)
+        model = make("linear", "lbfgs", **settings)
+        sys.settrace(trace)
+        try:
+            model.fit(X, Y, checkpoint=path, checkpoint_every=0)
+        finally:
+            sys.settrace(None)
+        if lines[0] < n:
+            break
+        model = make("linear", "lbfgs", **settings).fit(X, Y, checkpoint=path, resume=True)
+        assert model.validation_scores_ == whole.validation_scores_, n
+        assert model.validation_loss_curve_ == whole.validation_loss_curve_
+        assert digest(model) == digest(whole)
+    assert n > 50
