@@ -23,8 +23,12 @@ class Judge:
     stops = False  # whether it may
     n_looked = 0  # steps that it has looked at
 
-    def look(self, params: Sequence[np.ndarray]) -> bool:
-        """One step more; whether the run is to end."""
+    def look(self, params: Sequence[np.ndarray]) -> None:
+        """One step more."""
+        raise NotImplementedError
+
+    def is_over(self) -> bool:
+        """Whether the run is to end."""
         raise NotImplementedError
 
     def line(self, step: int) -> str:
@@ -113,7 +117,11 @@ class Run:
         return self.n_steps - first
 
     def _be_judged(self) -> None:
-        if self.judge is not None and self.judge.n_looked < self.n_steps and self.judge.look(self._params(self.dtype)):
+        if self.judge is None:
+            return
+        if self.judge.n_looked < self.n_steps:
+            self.judge.look(self._params(self.dtype))
+        if self.status == RUNNING and self.judge.is_over():
             self.status = STOPPED_EARLY
 
     def _close_slice(self) -> None:

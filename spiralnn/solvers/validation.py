@@ -35,7 +35,7 @@ class Validation(Judge):
         self.losses: list[float] = []
         self.scores: list[float] = []
         self._best: list[np.ndarray] | None = None
-        self._since = 0
+        self._counted = 0, -np.inf, 0  # scores, the best of them, and steps since one last raised that by tol
 
     @property
     def n_looked(self) -> int:  # type: ignore[override]
@@ -54,18 +54,22 @@ class Validation(Judge):
             return ""
         return f", validation loss {self.losses[step]:f}, accuracy {self.scores[step]:.4f}"
 
-    def look(self, params: Sequence[np.ndarray]) -> bool:
+    def look(self, params: Sequence[np.ndarray]) -> None:
         loss, score = self.judge(params)
         best = max(self.scores, default=-np.inf)
-        del self.losses[len(self.scores) :]  # of a look that Ctrl-C cut short
-        self.losses.append(loss)
-        self.scores.append(score)
-        if not self.stops:
-            return False
-        self._since = self._since + 1 if score < best + self._tol else 0
-        if score > best:
+        # Ctrl-C may come between any two lines: done again, they come to the same, until there is a score
+        if self.stops and score > best:
             self._best = [p.copy() for p in params]
-        return self._since >= self._patience
+        self.losses[len(self.scores) :] = [loss]
+        self.scores.append(score)
+
+    def is_over(self) -> bool:
+        n, best, since = self._counted
+        for score in self.scores[n:]:
+            since = since + 1 if score < best + self._tol else 0
+            best = max(best, score)
+        self._counted = len(self.scores), best, since
+        return self.stops and since >= self._patience
 
     def judge(self, params: Sequence[np.ndarray]) -> tuple[float, float]:
         """(mean loss, accuracy) at these parameters; scores that are not finite make the loss NaN."""
@@ -89,12 +93,12 @@ class Validation(Judge):
         return total / N, right / N
 
     def state(self) -> dict[str, np.ndarray]:
-        best = {f"best_{i}": p.astype(np.float64) for i, p in enumerate(self._best or ())}
+        best = {f"best_{i}": p.astype(np.float64) for i, p in enumerate(self._best or ()) if self.scores}
         judged = {"validation_losses": np.array(self.losses), "validation_scores": np.array(self.scores)}
-        return {**judged, "validation_since": np.array([float(self._since)]), **best}
+        return {**judged, **best}
 
     def restore(self, arrays: dict[str, np.ndarray]) -> None:
         self.losses, self.scores = (arrays[f"validation_{name}"].tolist() for name in ("losses", "scores"))
-        self._since = int(arrays["validation_since"][0])
+        self._counted = 0, -np.inf, 0
         best = [arrays[name] for name in sorted(arrays) if name.startswith("best_")]
         self._best = [p.astype(self._X.dtype) for p in best] or None
