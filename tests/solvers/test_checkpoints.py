@@ -20,6 +20,7 @@ X, Y, WEIGHTS = data(200, scales=[1, 10, 0.1, 1, 1], shifts=[0, 3, 0, -1, 0])
 @pytest.fixture
 def path(tmp_path, monkeypatch):
     monkeypatch.setattr("spiralnn.engine.monitor._last_interrupt", -np.inf)
+    monkeypatch.setattr("spiralnn.files.whole_file.os.fsync", lambda file: None)  # for speed: hundreds of files
     return tmp_path / "run"
 
 

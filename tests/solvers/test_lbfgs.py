@@ -168,8 +168,7 @@ def test_slices_do_not_matter(H, backend):
 # ------------------------------------------------------------------------------------------------- the optimum
 
 
-@pytest.mark.parametrize("reg", [1e-4, 1e-2])
-@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize(("reg", "weighted"), [(1e-4, False), (1e-2, True)])
 def test_the_optimum_is_scipys(reg, weighted):
     optimize = pytest.importorskip("scipy.optimize")
     X, y, weights = data(300, 6, 4, scales=[1, 0.1, 10, 1, 3, 1], shifts=[0, 1, -5, 0, 0, 2])

@@ -274,6 +274,7 @@ def test_log_lines_tell_of_both(solver, word, capsys):
 @pytest.fixture
 def path(tmp_path, monkeypatch):
     monkeypatch.setattr("spiralnn.engine.monitor._last_interrupt", -np.inf)
+    monkeypatch.setattr("spiralnn.files.whole_file.os.fsync", lambda file: None)  # for speed: many files
     return tmp_path / "run"
 
 
