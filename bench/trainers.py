@@ -527,10 +527,10 @@ class Own(Trainer):
     def why_not(self, task):
         if self.solver != "newton-cholesky":
             return None
-        from spiralnn.solvers.choice import MOST_UNKNOWNS
+        from spiralnn.solvers.newton import MAX_UNKNOWNS
 
         unknowns = (task.X.shape[1] + 1) * (task.n_classes - 1)
-        return f"{unknowns} unknowns, more than {MOST_UNKNOWNS}" if unknowns > MOST_UNKNOWNS else None
+        return f"{unknowns} unknowns, more than {MAX_UNKNOWNS}" if unknowns > MAX_UNKNOWNS else None
 
     def prepare(self, task):
         """One epoch or iteration, so that kernels are compiled or read from disk."""

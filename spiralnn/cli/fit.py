@@ -71,7 +71,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     solver("--solver", choices=SOLVERS, default=TwoLayerNet.solver, help=auto)
     steps = (
         "largest number of steps (gd: 200, network 10000), of iterations (lbfgs: 1000, network 200; newton-cholesky: "
-        "100), or of epochs (sgd, adam: 40, or as many as make 2000 updates; fewer from 100000 rows on, but 10)"
+        "100), or of epochs (sgd, adam: 40, or as many as make 1500 updates; fewer from 100000 rows on, but 10)"
     )
     solver("--max-iter", type=integer(1), metavar="N", help=steps)
     step_size = "length of a step, of sgd and adam the largest (default: gd 1, sgd 0.1, adam 0.01; needs one of these)"

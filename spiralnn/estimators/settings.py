@@ -41,7 +41,7 @@ class Settings(ClassifierProtocol):
     max_iter : int or None
         Number of steps, of iterations, or with batches of epochs, at least 1. None: for "gd" 200, of the network
         10 000; for "lbfgs" 1000, of the network 200; for "newton-cholesky" 100; with batches 40, or as many as make
-        2000 updates, or 4 million rows (10 at least).
+        1500 updates, or 4 million rows (10 at least).
     batch_size : int or None
         Rows of a batch of "sgd" and "adam", at most N, which is full batch. None: 32 for less than 2048 rows, 64 for
         less than 4096, else 128.

@@ -22,7 +22,7 @@ FEW_ROWS = 1000  # of a network, up to which L-BFGS serves
 BATCH_SIZES = ((2048, 32), (4096, 64), (math.inf, 128))  # for fewer rows than that, a batch
 # Epochs of batches: so many, or as many as make so many updates. With a hundred thousand rows and more they are fewer,
 # for 40 falling step sizes over 10^6 x 28 rows take 20 epochs to where 5 of a small constant one lead.
-EPOCHS, LEAST_UPDATES = 40, 2000
+EPOCHS, LEAST_UPDATES = 40, 1500
 MOST_ROWS, LEAST_EPOCHS = 4_000_000, 10  # all epochs together, but for so many of them
 
 # step_size, reg, tol, largest number of iterations of the linear model and of the network, schedule
@@ -55,12 +55,14 @@ class Choice(NamedTuple):
         return self.solver in BATCHED
 
 
-def solver_of(solver: str, model: Model, N: int, *, batched: bool) -> str:
-    """What "auto" comes to. batched: whether the caller has asked for batches."""
+def solver_of(solver: str, model: Model, N: int, *, batched: bool, streamed: bool = False) -> str:
+    """What "auto" comes to. batched: whether the caller has asked for batches. streamed: as of choose."""
     if solver != AUTO:
         return solver
     if batched:
         return ADAM
+    if streamed:
+        return LBFGS
     if not model.H:
         return NEWTON if wins(model, N) else LBFGS
     return LBFGS if N < FEW_ROWS else ADAM
@@ -74,13 +76,19 @@ def epochs_for(N: int, batch_size: int) -> int:
     return max(LEAST_EPOCHS, min(EPOCHS, MOST_ROWS // N), -(-LEAST_UPDATES // -(-N // batch_size)))
 
 
-def choose(settings: dict[str, Any], model: Model, N: int, *, partial: bool = False) -> Choice:
+def choose(
+    settings: dict[str, Any], model: Model, N: int, *, partial: bool = False, streamed: bool = False
+) -> Choice:
     """The choice for N rows to train on, from constructor arguments that are None where they say nothing.
 
-    partial: for rows that come one part after the other. ValueError for what does not go together.
+    partial: for rows that come one part after the other. streamed: for rows that are not an array in the memory of this
+    process. ValueError for what does not go together.
     """
     batch_size = settings["batch_size"]
-    solver = solver_of(settings["solver"], model, N, batched=partial or batch_size is not None)
+    solver = solver_of(settings["solver"], model, N, batched=partial or batch_size is not None, streamed=streamed)
+    if streamed and (partial or solver in BATCHED):
+        name = "partial_fit takes batches" if partial else f"solver is {solver!r}, which takes batches"
+        raise ValueError(f"{name} of an array in the memory of one process: expected X as an array, or another solver")
     if solver == NEWTON:
         if model.H:
             raise ValueError(f"solver is {NEWTON!r}, which the network does not have, expected one of {_of(model)}")

@@ -13,7 +13,7 @@ from spiralnn.estimators import training
 from spiralnn.solvers.choice import AUTO, SOLVERS
 
 MODELS = {"linear": spiralnn.SoftmaxClassifier, "two-layer": spiralnn.TwoLayerNet}
-BATCHES = {"batch_size": 32, "learning_rate": "linear", "max_iter": 500}  # of 120 rows: 2000 updates
+BATCHES = {"batch_size": 32, "learning_rate": "linear", "max_iter": 375}  # of 120 rows: 1500 updates
 NONE = {"batch_size": None, "learning_rate": None}
 # what the help says of each solver, of the linear model and the network
 OWN = {

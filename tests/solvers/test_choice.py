@@ -43,24 +43,24 @@ def test_the_linear_model_takes_newtons_method_where_it_is_faster(is_faster, mon
 @pytest.mark.parametrize(
     ("N", "size", "epochs"),
     [
-        (1, 1, 2000), (31, 31, 2000), (32, 32, 2000), (100, 32, 500), (2047, 32, 40), (2048, 64, 63), (4095, 64, 40),
-        (4096, 128, 63), (10_000, 128, 40), (100_000, 128, 40), (200_000, 128, 20), (1_000_000, 128, 10),
+        (1, 1, 1500), (31, 31, 1500), (32, 32, 1500), (100, 32, 375), (2047, 32, 40), (2048, 64, 47), (4095, 64, 40),
+        (4096, 128, 47), (10_000, 128, 40), (100_000, 128, 40), (200_000, 128, 20), (1_000_000, 128, 10),
         (10**9, 128, 10),
     ],
 )  # fmt: skip
 def test_batches_and_epochs(N, size, epochs):
     assert batch_size_for(N) == size
     assert epochs_for(N, size) == epochs
-    # 40 epochs, more where they make less than 2000 updates, fewer where they go over more than 4 million rows
-    assert epochs * math.ceil(N / size) >= 2000 and epochs >= 10
+    # 40 epochs, more where they make less than 1500 updates, fewer where they go over more than 4 million rows
+    assert epochs * math.ceil(N / size) >= 1500 and epochs >= 10
     assert chosen(NETWORK, N, solver="adam") == Choice("adam", 0.01, 1e-4, epochs, None, size, "linear", None)
     assert chosen(NETWORK, N, solver="sgd") == Choice("sgd", 0.1, 1e-4, epochs, None, size, "linear", None)
 
 
 def test_epochs_are_of_the_batches_that_are_asked_for():
-    assert chosen(LINEAR, 1000, solver="adam", batch_size=1000).max_iter == 2000
+    assert chosen(LINEAR, 1000, solver="adam", batch_size=1000).max_iter == 1500
     assert chosen(LINEAR, 1000, solver="adam", batch_size=1).max_iter == 40
-    assert chosen(LINEAR, 1000, solver="adam", batch_size=300).max_iter == 500
+    assert chosen(LINEAR, 1000, solver="adam", batch_size=300).max_iter == 375
 
 
 def test_each_solver_has_its_own_settings():
