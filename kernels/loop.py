@@ -110,15 +110,22 @@ def combine(sums, additions, first, last):
         _add_row(sums, load_acquire(additions, j), load_acquire(additions, j + 1), first, last)
 
 
-def compiled(kernels, update, source=WHOLE):
-    """The loop for these tile kernels, this update, and rows of this source: a jitted function."""
-    pack_body, apply_update, close = body_of(kernels.pack), apply(update), close_of(update)
-    add_rows, versions = source.add_rows(kernels), update.versions
-    features, first_row, count_rows, total_of, memory_of = source[1:6]
+def packing(kernels):
+    """The traced function that lays the parameters in theta[now] out for these tile kernels, in a thread's workspace."""
+    pack_body = body_of(kernels.pack)
 
     @traced
     def pack(theta, now, D, H, K, tile_rows, workspace):
         pack_body(theta, now, D, H, K, carve(workspace, kernels.shapes(D, H, K, tile_rows, lanes(workspace))))
+
+    return pack
+
+
+def compiled(kernels, update, source=WHOLE):
+    """The loop for these tile kernels, this update, and rows of this source: a jitted function."""
+    pack, apply_update, close = packing(kernels), apply(update), close_of(update)
+    add_rows, versions = source.add_rows(kernels), update.versions
+    features, first_row, count_rows, total_of, memory_of = source[1:6]
 
     @njit(**ENTRY)
     def participate(me, steps, wanted, tiles, sync, rows, y, cut, model, n_weights, workspace, cursor, memory):
@@ -238,7 +245,10 @@ def compiled(kernels, update, source=WHOLE):
             if is_last:
                 loss = sums[0, P + LOSS]  # NaN of any parameter that is not finite
                 total = total_of(rows, count, sums[0, P + WEIGHT])
-                close(step, sync[FIRST], now, then, loss, total, n_weights, X, memory)
+                close(
+                    step, sync[FIRST], now, then, loss, total, n_weights, X, theta, state, settings, numbers, status,
+                    losses, solver,
+                )  # fmt: skip
                 phase = (phase // 2 + 1) * 2
                 part = 0 if status[1] == RUNNING and step + 1 < sync[LAST] else CLOSED
                 open_next(sync, sync[WANTED], phase, part)

@@ -30,18 +30,25 @@ def _whole_loss(sum_of_losses, total, theta, now, n_weights, reg):
 
 
 @njit(**ENTRY)
-def _close_descent(step, first, now, then, sum_of_losses, total, n_weights, like, memory):
-    loss = _whole_loss(sum_of_losses, total, memory.theta, now, n_weights, memory.settings[0, REG])
-    numbers, status = memory.numbers[0], memory.status
-    memory.losses[step - first] = loss
+def _close_descent(
+    step, first, now, then, sum_of_losses, total, n_weights, like, theta, state, settings, numbers, status, losses, solver
+):
+    loss = _whole_loss(sum_of_losses, total, theta, now, n_weights, settings[0, REG])
+    losses[step - first] = loss
     if not np.isfinite(loss):
         status[1] = DIVERGED
         return
-    if numbers[TOL] >= 0.0 and loss >= numbers[LOWEST] - numbers[TOL] and numbers[SINCE] + 1 >= numbers[PATIENCE]:
-        status[1] = STOPPED_GAINING
     status[0] = step + 1
-    numbers[SINCE] = 0.0 if loss < numbers[LOWEST] - numbers[TOL] else numbers[SINCE] + 1.0
-    numbers[LOWEST] = loss if loss < numbers[LOWEST] else numbers[LOWEST]
+    tol = numbers[0, TOL]
+    if tol < 0.0:
+        return
+    lowest, since = numbers[0, LOWEST], numbers[0, SINCE] + 1.0
+    if loss < lowest - tol:
+        since = 0.0
+    elif since >= numbers[0, PATIENCE]:
+        status[1] = STOPPED_GAINING
+    numbers[0, SINCE] = since
+    numbers[0, LOWEST] = loss if loss < lowest else lowest
 
 
 @njit(**ENTRY)
@@ -60,14 +67,16 @@ def set_rate(numbers, step, settings):
 
 
 @njit(**ENTRY)
-def _close_batch(step, first, now, then, sum_of_losses, total, n_weights, like, memory):
+def _close_batch(
+    step, first, now, then, sum_of_losses, total, n_weights, like, theta, state, settings, numbers, status, losses, solver
+):
     """losses: sums over the batch, without the L2 term, which is added once an epoch."""
-    memory.losses[step - first] = sum_of_losses
+    losses[step - first] = sum_of_losses
     if not np.isfinite(sum_of_losses):
-        memory.status[1] = DIVERGED
+        status[1] = DIVERGED
         return
-    memory.status[0] = step + 1
-    close_update(step, memory.numbers, memory.settings)
+    status[0] = step + 1
+    close_update(step, numbers, settings)
 
 
 @njit(**ENTRY)
@@ -84,17 +93,20 @@ OUTCOMES = (RUNNING, REACHED, CONVERGED, AT_ROUNDING, NO_DESCENT)
 
 
 @njit(**ENTRY)
-def _close_evaluation(step, first, now, then, sum_of_losses, total, n_weights, like, memory):
-    loss = _whole_loss(sum_of_losses, total, memory.theta, now, n_weights, memory.settings[0, REG])
-    affine, layer = memory.solver
-    outcome = lbfgs.advance(memory.theta, then, memory.state, memory.numbers, loss, affine, layer, like, memory.losses)
-    memory.status[0] = step + 1
-    memory.status[1] = OUTCOMES[outcome]
+def _close_evaluation(
+    step, first, now, then, sum_of_losses, total, n_weights, like, theta, state, settings, numbers, status, losses, solver
+):
+    loss = _whole_loss(sum_of_losses, total, theta, now, n_weights, settings[0, REG])
+    affine, layer = solver
+    outcome = lbfgs.advance(theta, then, state, numbers, loss, affine, layer, like, losses)
+    status[0] = step + 1
+    status[1] = OUTCOMES[outcome]
 
 
 def close_of(update):
-    """The jitted function (step, first step of the call, now, then, sum of losses, total weight, n_weights, an array of
-    the dtype that is computed with, memory) that closes a step of this update."""
+    """The jitted function that closes a step of this update: (step, first step of the call, now, then, sum of losses,
+    total weight, n_weights, an array of the dtype that is computed with, and of `loop.Memory` theta, state, settings,
+    numbers, status, losses and solver, one by one, for a tuple takes its time to hand over)."""
     if update is LBFGS:
         return _close_evaluation
     return _close_batch if update in (MOMENTUM_DESCENT, NESTEROV, ADAM) else _close_descent

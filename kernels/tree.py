@@ -91,3 +91,41 @@ def blocks(first, last, most):
         np.array(places, np.int64),
         max((node.level for node in nodes), default=0),
     )
+
+
+class Forest:
+    """Whatever is made of leaves, added up along the tree as it comes, in any order: sums, or anything that
+    merge(left, right) makes one of two neighbours. merge may write to both, and returns one of them.
+
+    What waits for its sibling is all that is held: a logarithm of the leaves, where these come about in order.
+    """
+
+    def __init__(self, merge):
+        self._merge = merge
+        self._values = {}
+
+    def add(self, node, value):
+        """The value of a whole node. The forest takes it over."""
+        level, i = node
+        while (sibling := self._values.pop((level, i ^ 1), None)) is not None:
+            value = self._merge(sibling, value) if i & 1 else self._merge(value, sibling)
+            level, i = level + 1, i >> 1
+        self._values[level, i] = value
+
+    def roots(self):
+        """(Node, value) from the left to the right: once all leaves of a range are there, its maximal subtrees."""
+        found = [(Node(*place), value) for place, value in self._values.items()]
+        return sorted(found, key=lambda root: root[0].first)
+
+    def total(self):
+        """The one value of all leaves, once they are all there."""
+        *others, (_, total) = self.roots()
+        for _, value in reversed(others):
+            total = self._merge(value, total)
+        return total
+
+
+def add_rows_of_sums(left, right):
+    """left += right: how a Forest merges rows of sums."""
+    left += right
+    return left

@@ -7,12 +7,16 @@ from typing import Any
 import numpy as np
 
 from .checks.arrays import feature_matrix
-from .checks.labels import label_view
+from .checks.labels import check_label_range, label_view
 from .checks.parameters import check_training_memory, checked_parameters, parameter_arrays
 from .checks.scalars import finite_number, random_numbers, thread_count, whole_number
 from .checks.weights import sample_weights
 from .engine.evaluation import Evaluation
+from .engine.folding import Threads
+from .engine.streaming import Stream
+from .engine.survey import coding_of, survey
 from .kernels.models import Model
+from .rows.rows import Rows, check_own_targets
 
 CALLS = 1000  # of an Objective to come, about: helpers are worth starting for them
 
@@ -62,7 +66,7 @@ class Objective:
     def __init__(
         self,
         X: Any,
-        y: Any,
+        y: Any = None,
         *,
         hidden_size: int | None = None,
         n_classes: int | None = None,
@@ -72,7 +76,24 @@ class Objective:
     ) -> None:
         H = 0 if hidden_size is None else whole_number("hidden_size", hidden_size, 1)
         K = None if n_classes is None else whole_number("n_classes", n_classes, 2)
-        self._lay_out(feature_matrix(X), y, H, K, reg, sample_weight, n_threads, CALLS)
+        if isinstance(X, Rows):
+            self._lay_out_rows(X, y, H, K, reg, sample_weight, n_threads)
+        else:
+            self._lay_out(feature_matrix(X), y, H, K, reg, sample_weight, n_threads, CALLS)
+
+    def _lay_out_rows(
+        self, rows: Rows, y: Any, H: int, K: int | None, reg: Any, sample_weight: Any, n_threads: Any
+    ) -> None:
+        """Of rows that are read piece by piece, in every call."""
+        check_own_targets(rows, y, sample_weight)
+        reg, collector = finite_number("reg", reg, minimum=0.0), Threads(rows, thread_count(n_threads))
+        found = survey(collector)
+        low, high = min(found.labels), max(found.labels)
+        if not isinstance(low, int) or isinstance(low, bool):
+            raise TypeError(f"y holds {low!r}, expected integer labels in [0, {'K' if K is None else K})")
+        K = check_label_range(low, high, K)
+        coding = coding_of(collector, found, None, np.arange(K))
+        self._evaluate(Model(rows.D, H, K), Stream(collector, coding), None, None, reg, None, CALLS)
 
     def _lay_out(
         self,
@@ -87,17 +108,24 @@ class Objective:
     ) -> None:
         N, D = matrix.shape
         labels = label_view(y, N, K)
-        if K is None:
-            K = int(labels.max()) + 1
-            if K < 2:
-                raise ValueError("y holds label 0 alone, expected at least 2 classes, or their number as n_classes")
+        K = int(labels.max()) + 1 if K is None else K
         weights = sample_weights(sample_weight, N, matrix.dtype)
         reg = finite_number("reg", reg, minimum=0.0)
-        self._model, self._dtype = Model(D, H, K), matrix.dtype
-        check_training_memory(self._model)
-        self._evaluation = Evaluation(
-            self._model, matrix, labels, weights, reg, n_threads=thread_count(n_threads), calls=calls
-        )
+        self._evaluate(Model(D, H, K), matrix, labels, weights, reg, thread_count(n_threads), calls)
+
+    def _evaluate(
+        self,
+        model: Model,
+        X: np.ndarray | Stream,
+        labels: np.ndarray | None,
+        weights: np.ndarray | None,
+        reg: float,
+        n_threads: int | None,
+        calls: int,
+    ) -> None:
+        self._model, self._dtype = model, X.dtype
+        check_training_memory(model)
+        self._evaluation = Evaluation(model, X, labels, weights, reg, n_threads=n_threads, calls=calls)
         self._one_at_a_time = threading.Lock()
         self.size = self._model.size
 

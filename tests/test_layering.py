@@ -17,7 +17,9 @@ LAYERS = [
     {"__init__"},
     {"estimators", "objective", "data"},
     {"solvers"},
+    {"distributed"},
     {"engine", "tables"},
+    {"rows"},
     {"checks", "files"},
     {"resources"},
     {"kernels"},
@@ -27,6 +29,7 @@ HEIGHT = {room: -i for i, layer in enumerate(LAYERS) for room in layer}
 # The same within kernels/: the loop over the pieces, the models and their kernels, tiles, vectors, what Numba hides.
 KERNEL_LAYERS = [
     {"__init__"},
+    {"pieces"},
     {"loop", "layout", "limits", "columns", "order"},
     {"steps", "rows"},
     {"lbfgs", "updates", "sync", "models"},

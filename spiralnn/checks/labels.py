@@ -18,12 +18,19 @@ def label_view(y: Any, N: int, K: int | None) -> np.ndarray:
         raise ValueError(f"y has {labels.shape[0]} labels, but X has {N} rows")
     if labels.dtype.kind not in "iu":
         raise TypeError(f"y has dtype {labels.dtype}, expected integer labels in [0, {'K' if K is None else K})")
-    low, high = int(labels.min()), int(labels.max())
+    check_label_range(int(labels.min()), int(labels.max()), K)
+    return labels
+
+
+def check_label_range(low: int, high: int, K: int | None) -> int:
+    """The number of classes that integer labels from low to high are of: K, or as many as there must be at least."""
     if low < 0 and K is None:
         raise ValueError(f"y holds label {low}, expected labels of at least 0")
     if K is not None and (low < 0 or high >= K):
         raise ValueError(f"y holds label {low if low < 0 else high}, but there are {K} classes: expected [0, {K})")
-    return labels
+    if K is None and high == 0:
+        raise ValueError("y holds label 0 alone, expected at least 2 classes, or their number as n_classes")
+    return high + 1 if K is None else K
 
 
 def label_bytes(labels: np.ndarray, K: int) -> np.ndarray:
@@ -76,9 +83,9 @@ def class_labels(y: Any, N: int, known: np.ndarray | None = None) -> tuple[np.nd
     known: the sorted classes that labels must be of; y need not hold each of them. Integers that are 0, ..., K - 1
     already are read where they lie; any others cost one byte a row (K <= 256).
     """
-    classes, places = _distinct_labels("y", label_column(y, N, stacklevel=5))
+    classes, places = distinct_labels("y", label_column(y, N, stacklevel=5))
     if known is None:
-        _check_two("y", classes)
+        check_two("y", classes)
         return classes, places
     place = {label: k for k, label in enumerate(known.tolist())}
     for label in classes.tolist():
@@ -93,12 +100,12 @@ def sorted_classes(classes: Any) -> np.ndarray:
     labels = as_array("classes", classes)
     if labels.ndim != 1 or not labels.size:
         raise ValueError(f"classes has shape {labels.shape}, expected (K,): every label that will come")
-    distinct, _ = _distinct_labels("classes", labels)
-    _check_two("classes", distinct)
+    distinct, _ = distinct_labels("classes", labels)
+    check_two("classes", distinct)
     return distinct
 
 
-def _check_two(name: str, classes: np.ndarray) -> None:
+def check_two(name: str, classes: np.ndarray) -> None:
     if len(classes) < 2:
         raise ValueError(f"{name} holds {len(classes)} class ({classes.tolist()[0]!r}), expected at least 2 classes")
 
@@ -107,11 +114,11 @@ def _place_kind(K: int) -> Any:
     return np.uint8 if K <= 256 else np.uint32
 
 
-def _distinct_labels(name: str, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """As of class_labels, of labels (N,) of whatever kind."""
+def distinct_labels(name: str, labels: np.ndarray, first_row: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """As of class_labels, of labels (N,) of whatever kind. first_row: the number of labels[0], for messages."""
     if labels.dtype.kind == "c":
         raise ValueError(f"Complex data not supported: {name} has dtype {labels.dtype}")
-    _check_present(name, labels)
+    _check_present(name, labels, first_row)
     if labels.dtype.kind == "f" and (labels != np.floor(labels)).any():
         raise ValueError(f"Unknown label type: continuous. {name} holds fractions, expected class labels")
     if labels.dtype.kind == "f" and np.abs(labels).max() >= 2**53:  # as NumPy reads a list of such integers
@@ -135,16 +142,16 @@ def _distinct_labels(name: str, labels: np.ndarray) -> tuple[np.ndarray, np.ndar
     return classes, places.reshape(-1).astype(_place_kind(len(classes)))
 
 
-def _check_present(name: str, labels: np.ndarray) -> None:
+def _check_present(name: str, labels: np.ndarray, first_row: int) -> None:
     """ValueError that says where the first missing label stands: NaN, infinity, NaT, None or pandas.NA."""
     if labels.dtype.kind == "f":
-        check_finite(name, labels)
+        check_finite(name, labels, first_row)
     elif labels.dtype.kind in "mM" and np.isnat(labels).any():
-        raise ValueError(f"{name} holds NaT at [{np.isnat(labels).argmax()}], expected class labels")
+        raise ValueError(f"{name} holds NaT at [{first_row + np.isnat(labels).argmax()}], expected class labels")
     elif labels.dtype.kind == "O":
         for i, label in enumerate(labels):
             if _is_missing(label):
-                raise ValueError(f"{name} holds {label!r} at [{i}], expected class labels")
+                raise ValueError(f"{name} holds {label!r} at [{first_row + i}], expected class labels")
 
 
 def _is_missing(label: Any) -> bool:

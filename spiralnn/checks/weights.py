@@ -1,13 +1,17 @@
 """Weights of rows, from samples and classes."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
+from ..kernels.tree import Forest, Node, add_rows_of_sums
 from .arrays import as_array, check_finite, real_numbers, writable_view
 from .scalars import finite_number
+
+TOTAL_ROWS = 4096  # of a leaf of the tree along which weights are added up by class
+WEIGHTLESS = "sample_weight and class_weight leave every row a weight of 0, expected a positive one"
 
 
 def sample_weights(sample_weight: Any, N: int, dtype: Any) -> np.ndarray | None:
@@ -29,9 +33,48 @@ def sample_weights(sample_weight: Any, N: int, dtype: Any) -> np.ndarray | None:
         raise ValueError(f"Negative values in data passed to `sample_weight`: {low:g} at [{row}], expected at least 0")
     if high == 0.0:
         raise ValueError("sample_weight is zero in every row, expected a positive weight")
-    if not 2.0**-40 < high < 2.0**40:
-        weights = np.ldexp(weights.astype(np.float64), -math.frexp(high)[1])
+    return scaled_weights(weights, exponent_for(high), dtype)
+
+
+def exponent_for(high: float) -> int:
+    """Of the power of two that brings weights, of which this is the largest, near 1; 0 where they are near enough."""
+    return 0 if 2.0**-40 < high < 2.0**40 else -math.frexp(high)[1]
+
+
+def scaled_weights(weights: np.ndarray, exponent: int, dtype: Any) -> np.ndarray:
+    """weights times a power of two, as a contiguous array of a dtype; they themselves where they are that."""
+    if exponent:
+        weights = np.ldexp(weights.astype(np.float64), exponent)
     return writable_view(np.require(weights, dtype, ["C", "A"]))
+
+
+def class_totals(labels: np.ndarray, weights: np.ndarray | None, K: int) -> np.ndarray:
+    """(K,) float64: the weight of each class, its rows without weights, added up in leaves of TOTAL_ROWS rows."""
+    if weights is None:
+        return np.bincount(labels, minlength=K).astype(np.float64)
+    forest = Forest(add_rows_of_sums)
+    for leaf, start in enumerate(range(0, len(labels), TOTAL_ROWS)):
+        rows = slice(start, start + TOTAL_ROWS)
+        forest.add(Node(0, leaf), np.bincount(labels[rows], weights[rows], K))
+    return forest.total()
+
+
+def class_factors(class_weight: Any, classes: np.ndarray, totals: Callable[[], np.ndarray]) -> np.ndarray | None:
+    """(K,): the factor on the weights of each class, None where all are 1.
+
+    "balanced" gives class k the factor total / (K total_k), with totals() of the samples' weights by class: all classes
+    count the same (King and Zeng, Logistic Regression in Rare Events Data, 2001, as scikit-learn has it).
+    """
+    class_weight = class_weights(class_weight, classes)
+    if class_weight is None:
+        return None
+    if class_weight == "balanced":
+        found = totals()
+        total = 0.0
+        for value in found.tolist():
+            total += value
+        return np.divide(total, len(classes) * found, out=np.zeros(len(classes)), where=found > 0.0)
+    return np.array([class_weight.get(c, 1.0) for c in classes.tolist()])
 
 
 def class_weights(class_weight: Any, classes: np.ndarray) -> dict[Any, float] | str | None:
@@ -51,23 +94,14 @@ def class_weights(class_weight: Any, classes: np.ndarray) -> dict[Any, float] | 
 def training_weights(
     sample_weight: Any, class_weight: Any, classes: np.ndarray, labels: np.ndarray, dtype: Any
 ) -> np.ndarray | None:
-    """Weight of each row in the loss, as of `sample_weights`: the sample's times the class's; None where all are 1.
-
-    "balanced" gives class k the factor total / (K total_k), with totals of the samples' weights: all classes count the
-    same (King and Zeng, Logistic Regression in Rare Events Data, 2001, as scikit-learn has it).
-    """
+    """Weight of each row in the loss, as of `sample_weights`: the sample's times the class's; None where all are 1."""
     weights = sample_weights(sample_weight, len(labels), dtype)
-    class_weight = class_weights(class_weight, classes)
-    if class_weight is None:
+    factors = class_factors(class_weight, classes, lambda: class_totals(labels, weights, len(classes)))
+    if factors is None:
         return weights
-    if class_weight == "balanced":
-        totals = np.bincount(labels, weights, len(classes))
-        factors = np.divide(totals.sum(), len(classes) * totals, out=np.zeros(len(classes)), where=totals > 0.0)
-    else:
-        factors = np.array([class_weight.get(c, 1.0) for c in classes.tolist()])
     by_row = factors[labels]
     if weights is not None:
         by_row *= weights
     if not by_row.any():
-        raise ValueError("sample_weight and class_weight leave every row a weight of 0, expected a positive one")
+        raise ValueError(WEIGHTLESS)
     return sample_weights(by_row, len(labels), dtype)

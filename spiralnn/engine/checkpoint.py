@@ -8,7 +8,7 @@ import math
 import os
 import time
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from ..files.whole_file import remove_leftovers
 from .monitor import Observer, Progress
 from .run import DIVERGED, Run
 
-FORMAT = array_file.Format("spiralnn-checkpoint", 2, "checkpoint")
+FORMAT = array_file.Format("spiralnn-checkpoint", 3, "checkpoint")
 
 
 class CheckpointWarning(RuntimeWarning):
@@ -31,29 +31,30 @@ class CheckpointWarning(RuntimeWarning):
 class Keeper(Observer):
     """An observer that keeps the checkpoint of one run in a file, written anew every so many seconds.
 
-    settings: what changes the result, in JSON's types; data: arrays that do, by the names that an error calls them.
+    settings: what changes the result, in JSON's types; data: digests of what else does, by the names that an error
+    calls it.
     """
 
     def __init__(
-        self, path: Path, every: float, settings: dict[str, Any], data: Mapping[str, Sequence[np.ndarray]]
+        self, path: Path, every: float, settings: dict[str, Any], data: dict[str, str]
     ) -> None:
         self.path, self.every = path, every
-        self.run = {"settings": settings, "data": {name: array_file.digest_of(*part) for name, part in data.items()}}
+        self.run = {"settings": settings, "data": data}
         self._due = -math.inf  # the first is written after the first slice: what is wrong with the path shows at once
         self._position: float = 0  # of the newest checkpoint
         self._has_warned = False
         remove_leftovers(path)
 
-    def restore(self, run: Run, max_iter: int) -> None:
+    def restore(self, run: Run, max_iter: int, once: Callable[[Callable[[], Any]], Any]) -> None:
         """Put a run into the state of the checkpoint, if there is one.
 
         ValueError when it is of another run or beyond max_iter, ModelFileError when it is damaged, OSError when it
-        cannot be read; the run is then as it was.
+        cannot be read; the run is then as it was. once(f) is f(), of the first of processes that all go on.
         """
-        try:
-            header, arrays = array_file.read(self.path, FORMAT)
-        except (FileNotFoundError, NotADirectoryError):
+        found = once(self._read)
+        if found is None:
             return
+        header, arrays = found
         self._compare(header)
         steps = arrays.get("losses", np.empty(0)).size
         if steps > max_iter:
@@ -63,6 +64,12 @@ class Keeper(Observer):
         except ValueError as error:
             raise ModelFileError(f"{self.path}: {error}") from None
         self._position = run.position
+
+    def _read(self) -> tuple[dict[str, Any], dict[str, np.ndarray]] | None:
+        try:
+            return array_file.read(self.path, FORMAT)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
 
     def _compare(self, header: dict[str, Any]) -> None:
         found: Any = header.get("run")

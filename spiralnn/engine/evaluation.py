@@ -8,28 +8,32 @@ from ..kernels import layout
 from ..kernels.models import Model
 from ..kernels.updates import GRADIENT
 from .cache import attach
-from .passes import Passes
+from .streaming import Stream, passes_over
 
 _spread, _collect = attach(layout.spread), attach(layout.collect)
 
 
 class Evaluation:
-    """Arguments as of `Passes`; reg: the L2 strength; calls: how many are to come, about. Nothing is checked here."""
+    """Arguments as of `passes_over`; reg: the L2 strength; calls: how many are to come, about. Nothing is checked here."""
 
     def __init__(
         self,
         model: Model,
-        X: np.ndarray,
-        y: np.ndarray,
+        X: np.ndarray | Stream,
+        y: np.ndarray | None,
         sample_weight: np.ndarray | None,
         reg: float,
         *,
         n_threads: int | None = None,
         calls: int = 1,
     ) -> None:
-        self._passes = Passes(model, X, y, sample_weight, GRADIENT, [reg], n_threads=n_threads, steps=calls)
-        self._memory, self._places, self._like = self._passes.memory, _places(model), X
-        self.n_threads = self._passes.n_threads
+        self._passes = passes_over(model, X, y, sample_weight, GRADIENT, [reg], n_threads=n_threads, steps=calls)
+        self._memory, self._places = self._passes.memory, _places(model)
+        self._like = np.zeros((1, 1), X.dtype)
+
+    @property
+    def n_threads(self) -> int:
+        return self._passes.n_threads
 
     def __call__(self, theta: np.ndarray, gradient: np.ndarray) -> float:
         """The loss at theta (size,) float64, NaN where it is not finite; the gradient, an array like it, is written."""

@@ -66,8 +66,16 @@ class Observer:
         """The run is over."""
 
 
-def watch(run: Run, max_steps: int, observers: Sequence[Observer], slice_steps: int | None = None) -> None:
+def watch(
+    run: Run,
+    max_steps: int,
+    observers: Sequence[Observer],
+    slice_steps: int | None = None,
+    agreed: Callable[[object], bool] = bool,
+) -> None:
     """Have a run do max_steps steps in all, with observers told in turn after each slice (of slice_steps at most).
+
+    agreed: whether what observers say stops it, of processes that go on together, in one of them.
 
     Ctrl-C ends it with a FitInterruptedWarning, or with KeyboardInterrupt where there is nothing to keep, or where
     another run has been interrupted a moment ago.
@@ -75,7 +83,7 @@ def watch(run: Run, max_steps: int, observers: Sequence[Observer], slice_steps: 
     progress = Progress(run, max_steps)
 
     def tell(_: Run) -> bool:
-        return any(observer(progress) for observer in observers)
+        return agreed(any(observer(progress) for observer in observers))
 
     def close() -> None:
         for observer in observers:

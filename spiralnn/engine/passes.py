@@ -45,7 +45,7 @@ class Passes:
 
     X is float32 or float64, C-contiguous and finite. settings: numbers of the update, the L2 strength first. steps: how
     many are about to be done, for threads must be worth starting. numbers, solver: what `kernels.steps` closes a step
-    with. Nothing is checked here.
+    with. plan: another one than that of the model. Nothing is checked here.
     """
 
     def __init__(
@@ -59,12 +59,13 @@ class Passes:
         *,
         numbers: Sequence[float] | np.ndarray = NEVER,
         solver: tuple[Any, ...] = (),
+        plan: Plan | None = None,
         n_threads: int | None = None,
         steps: int = 1_000_000,
     ) -> None:
         self._lay_out(
             model, model.kernels(), WHOLE, X, X.dtype, len(X), y, sample_weight, update, settings, numbers, solver,
-            cached_plan(len(X), model, X.itemsize), n_threads, steps,
+            plan or cached_plan(len(X), model, X.itemsize), n_threads, steps,
         )  # fmt: skip
 
     def _lay_out(

@@ -1,5 +1,6 @@
 """Prediction: what a fitted classifier says of rows."""
 
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,6 +12,9 @@ from ..checks.weights import sample_weights
 from ..engine import fused
 from ..files import model_file, onnx_file
 from ..kernels.models import Model
+from ..kernels.tree import Forest, Node, add_rows_of_sums
+from ..rows.rows import Rows, check_width
+from ..solvers.validation import block_rows
 from .protocol import not_fitted
 from .settings import Settings
 
@@ -70,12 +74,16 @@ class Predictor(Settings):
 
         Two classes: as everywhere in scikit-learn, the score of the second less that of the first, (N,).
         """
+        if isinstance(X, Rows):
+            return self._in_blocks(self.decision_function, X)
         scores = self._scores(*self._checked_features(X))
         with np.errstate(over="ignore"):  # infinite where no number is as large, with the right sign
             return scores[:, 1] - scores[:, 0] if len(self.classes_) == 2 else scores
 
     def predict(self, X: Any) -> np.ndarray:
         """The class of the largest score of each row, from `classes_`; shape (N,). FloatingPointError: see there."""
+        if isinstance(X, Rows):
+            return self._in_blocks(self.predict, X)
         self._check_backend()
         return self._best_classes(*self._checked_features(X, finite=self.backend != "fused"))
 
@@ -93,10 +101,14 @@ class Predictor(Settings):
 
     def predict_log_proba(self, X: Any) -> np.ndarray:
         """Logarithms of the class probabilities (N, K), without underflow. FloatingPointError when scores overflow."""
+        if isinstance(X, Rows):
+            return self._in_blocks(self.predict_log_proba, X)
         return self._log_probabilities(*self._checked_features(X))
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """Class probabilities (N, K): softmax of the scores. FloatingPointError when these overflow."""
+        if isinstance(X, Rows):
+            return self._in_blocks(self.predict_proba, X)
         return np.exp(self._log_probabilities(*self._checked_features(X)))
 
     def _log_probabilities(self, matrix: np.ndarray, params: list[np.ndarray]) -> np.ndarray:
@@ -106,13 +118,50 @@ class Predictor(Settings):
         scores -= np.log(np.exp(scores).sum(axis=1, keepdims=True))
         return scores
 
-    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
-        """Share of rows, or of the rows' weights (N,), whose class is predicted right."""
+    def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:
+        """Share of rows, or of the rows' weights (N,), whose class is predicted right.
+
+        X may be rows of `spiralnn.open_rows`, which hold y and weights themselves.
+        """
         self._check_backend()
+        forest = Forest(add_rows_of_sums)
+        for leaf, (found, labels, weights) in enumerate(self._judged(X, y, sample_weight)):
+            right = found == labels
+            parts = [right.sum(), len(right)] if weights is None else [weights[right].sum(), weights.sum()]
+            forest.add(Node(0, leaf), np.array(parts, np.float64))
+        right, total = forest.total()
+        if total == 0.0:
+            raise ValueError("sample_weight is zero in every row, expected a positive weight")
+        return float(right / total)
+
+    def _judged(self, X: Any, y: Any, sample_weight: Any) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray | None]]:
+        """(predicted, labels, weights or None) of one block of rows after the other."""
+        if isinstance(X, Rows):
+            if X.y is None or y is not None or sample_weight is not None:
+                raise ValueError("rows are judged by the labels and weights that they hold: spiralnn.open_rows(X, y)")
+            self._check_rows(X)
+            buffers = X.target_buffers(block_rows(X.D, X.dtype.itemsize))
+            for start, block in X.blocks(block_rows(X.D, X.dtype.itemsize)):
+                stop = start + len(block)
+                yield self.predict(block), X.labels(start, stop, buffers), X.checked_weights(start, stop, buffers)
+            return
         matrix, params = self._checked_features(X, finite=self.backend != "fused")
         labels = label_column(y, matrix.shape[0])
         weights = sample_weights(sample_weight, matrix.shape[0], np.float64)
-        return float(np.average(self._best_classes(matrix, params) == labels, weights=weights))
+        best = self._best_classes(matrix, params)
+        rows = block_rows(matrix.shape[1], matrix.itemsize)
+        for start in range(0, len(best), rows):
+            part = slice(start, start + rows)
+            yield best[part], labels[part], None if weights is None else weights[part]
+
+    def _in_blocks(self, method: Callable[[np.ndarray], np.ndarray], rows: Rows) -> np.ndarray:
+        """What a method says of rows that are read piece by piece; the answers are held in memory."""
+        self._check_rows(rows)
+        return np.concatenate([method(block) for _, block in rows.blocks(block_rows(rows.D, rows.dtype.itemsize))])
+
+    def _check_rows(self, rows: Rows) -> None:
+        self._params()
+        check_width(rows, self.n_features_in_, type(self).__name__)
 
     def save(self, path: Any) -> None:
         """Write the fitted model to a file that `spiralnn.load` reads: see `spiralnn.files.model_file`."""

@@ -8,22 +8,21 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..checks.arrays import feature_matrix
-from ..checks.held_out import draw_held_out, held_out_counts
-from ..checks.labels import class_labels, label_bytes, sorted_classes
+from ..checks.labels import sorted_classes
 from ..checks.parameters import check_training_memory, checked_parameters
 from ..checks.scalars import random_numbers
-from ..checks.weights import training_weights
 from ..engine import display
 from ..engine.checkpoint import Keeper, checked_place
 from ..engine.monitor import BarOfSteps, LogLines, NoDescentWarning, Observer, watch
 from ..engine.run import DIVERGED, NO_DESCENT, Run
+from ..files.array_file import digest_of
 from ..kernels.models import Model
 from ..solvers.choice import ADAM, AUTO, GAIN, GD, LBFGS, NEWTON, Choice, choose
 from ..solvers.problem import Problem
 from ..solvers.start import start
 from ..solvers.validation import Validation
 from .following import Caller, Follower
+from .material import Judged, Material, gather, judged_by
 from .prediction import Predictor
 from .protocol import available_if, column_names
 
@@ -31,14 +30,15 @@ SEEDS = 1 << 31  # of the order of batches
 
 
 class Job(NamedTuple):
-    """A run that is about to start, with what it was made of. data: the arrays that change its result, by the names
-    that an error calls them, but for its start. seed: of the order of rows in batches."""
+    """A run that is about to start, with what it was made of. carried: what the fit before has left. seed: of the order
+    of rows in batches."""
 
     run: Run
     choice: Choice
-    classes: np.ndarray
     params: Sequence[np.ndarray]
-    data: dict[str, Sequence[np.ndarray]]
+    material: Material
+    judged: Judged | None
+    carried: dict[str, np.ndarray] | None
     seed: int
 
 
@@ -48,13 +48,14 @@ class Trainer(Predictor):
     def fit(
         self,
         X: Any,
-        y: Any,
+        y: Any = None,
         sample_weight: Any = None,
         *,
         validation: Any = None,
         checkpoint: Any = None,
         checkpoint_every: float = 60.0,
         resume: bool = False,
+        communicator: Any = None,
     ) -> Any:
         """Train with the solver that was chosen.
 
@@ -111,18 +112,21 @@ class Trainer(Predictor):
         path, every = checked_place(checkpoint, checkpoint_every, resume)
         names = column_names(X)
         continues = self.warm_start and self.__sklearn_is_fitted__()
-        job = self._job(settings, X, y, sample_weight, validation=validation, continues=continues)
-        run, max_iter = job.run, job.choice.max_iter
+        job = self._job(
+            settings, X, y, sample_weight, validation=validation, continues=continues, communicator=communicator
+        )
+        run, max_iter, collector = job.run, job.choice.max_iter, job.material.collector
         keeper = None
         if path is not None:
-            data = {**job.data, "the start": job.params} if self._has_fixed_start() else job.data
-            keeper = Keeper(path, every, self._run_settings(settings, job), data)
+            keeper = Keeper(path, every, self._run_settings(settings, job), self._digests(job))
             if resume:
-                keeper.restore(run, max_iter)
+                keeper.restore(run, max_iter, collector.once)
         self._begin(job, names)
         observers = self._observers(settings, job)
+        if keeper is not None and collector.is_first:
+            observers.append(keeper)
         one_by_one = None if self.callback is None else 1
-        watch(run, max_iter, [*observers, *filter(None, [keeper])], one_by_one)
+        watch(run, max_iter, observers, one_by_one, collector.any)
         self._check_end(job)
         return self
 
@@ -208,68 +212,57 @@ class Trainer(Predictor):
         dtype: Any = None,
         continues: bool,
         partial: bool = False,
+        communicator: Any = None,
     ) -> Job:
         """Everything that training is given, checked, and the run that is about to start.
 
         classes: None for those in y. dtype: None for that of X. continues: from the fitted parameters.
         """
-        owner, n_features = type(self).__name__, self.n_features_in_ if continues else None
-        matrix = feature_matrix(X, n_features=n_features, owner=owner, dtype=dtype)
-        classes, labels = class_labels(y, matrix.shape[0], classes)
-        N, D, K = *matrix.shape, len(classes)
-        weights = training_weights(sample_weight, self.class_weight, classes, labels, matrix.dtype)
-        seen = None if validation is None else self._checked_validation(validation, D, classes, matrix.dtype)
+        owner, n_threads = type(self).__name__, settings["n_threads"]
+        material = gather(
+            X, y, sample_weight, self.class_weight, n_features=self.n_features_in_ if continues else None, owner=owner,
+            dtype=dtype, classes=classes, n_threads=n_threads, communicator=communicator,
+        )  # fmt: skip
+        classes, kind, (N, D) = material.classes, material.dtype, material.X.shape
+        if material.is_stream and self.backend == "reference":
+            raise ValueError("backend is 'reference', which needs rows in memory, expected 'fused'")
+        seen = None if validation is None else judged_by(validation, material, owner, n_threads, communicator)
         counts = None
         if settings["early_stopping"] and seen is None:
-            counts = held_out_counts(labels, K, settings["validation_fraction"])
-        model = self._model(D, K)
-        choice = choose(settings, model, N if counts is None else N - int(counts.sum()), partial=partial)
+            counts = material.held_out(settings["validation_fraction"])
+        model = self._model(D, len(classes))
+        n_held = 0 if counts is None else int(counts.sum())
+        choice = choose(settings, model, N - n_held, partial=partial, streamed=material.is_stream)
         check_training_memory(model)
         random = random_numbers(self.random_state)
-        params, is_drawn = self._starting_parameters(model, matrix.dtype, classes, continues, choice, random)
+        params, is_drawn = material.collector.once(
+            lambda: self._starting_parameters(model, kind, classes, continues, choice, random)
+        )
         seed = int(random.randint(SEEDS)) if choice.is_batched else 0
-        data: dict[str, Sequence[np.ndarray]] = {"X": [matrix], "y": [label_bytes(labels, K)]}
-        if weights is not None:
-            data["sample_weight or class_weight"] = [weights]
-        held = None
+        held, trained = None, material
         if counts is not None:
-            held = draw_held_out(labels, counts, random)
-            seen = matrix[held], labels[held]
+            held, rows = material.drawn(counts, random)
+            seen = Judged(*rows)
             if not choice.is_batched:  # rows without weight are passed over, but count for nothing
-                weights = np.ones(N, matrix.dtype) if weights is None else weights.copy()
-                weights[held] = 0.0
+                trained = material.without(held)
         judge = None
         if seen is not None:
-            data["the validation rows"] = seen
             judge = Validation(
                 *seen, stops=settings["early_stopping"], tol=GAIN if settings["tol"] is None else settings["tol"],
                 patience=settings["n_iter_no_change"], n_threads=settings["n_threads"], backend=self.backend,
             )  # fmt: skip
         problem = Problem(
-            matrix, labels, params, weights, choice.reg, settings["n_threads"], self.backend, held, is_drawn,
-            self._carried_on(choice, matrix.dtype) if continues else None,
+            trained.X, trained.y, params, trained.weights, choice.reg, settings["n_threads"], self.backend, held,
+            is_drawn, self._carried_on(choice, kind) if continues else None,
         )  # fmt: skip
-        if problem.carried is not None:
-            data["what the fit before has left"] = list(problem.carried.values())
         one_by_one = partial or judge is not None or (self.callback is not None and choice.solver == GD)
         steps = 1 if one_by_one else choice.max_iter
         run = start(problem, choice, settings, steps=steps, seed=seed, judge=judge)
-        return Job(run, choice, classes, params, data, seed)
-
-    def _checked_validation(
-        self, validation: Any, D: int, classes: np.ndarray, dtype: Any
-    ) -> tuple[np.ndarray, np.ndarray]:
-        if not isinstance(validation, Sequence) or len(validation) != 2:
-            raise ValueError("validation is no pair, expected (X, y): rows to judge by")
-        try:
-            matrix = feature_matrix(validation[0], n_features=D, owner=type(self).__name__, dtype=dtype)
-            return matrix, class_labels(validation[1], len(matrix), classes)[1]
-        except (ValueError, TypeError) as error:
-            raise type(error)(f"validation: {error}") from None
+        return Job(run, choice, params, material, seen, problem.carried, seed)
 
     def _begin(self, job: Job, names: np.ndarray | None) -> None:
         """Fitted attributes of a model whose run is about to start."""
-        self.classes_, self.n_features_in_ = job.classes, job.run.model.D
+        self.classes_, self.n_features_in_ = job.material.classes, job.run.model.D
         if names is not None:
             self.feature_names_in_ = names
         elif hasattr(self, "feature_names_in_"):
@@ -281,12 +274,12 @@ class Trainer(Predictor):
 
     def _observers(self, settings: dict[str, Any], job: Job) -> list[Observer]:
         """Who is told of a fit that begins, or goes on: the model itself first."""
-        bar, first = None, job.run.n_steps
-        if self.progress:  # beside log lines, which tell how it went, it goes when it is done
+        bar, first, is_first = None, job.run.n_steps, job.material.collector.is_first
+        if self.progress and is_first:  # beside log lines, which tell how it went, it goes when it is done
             leave = not settings["verbose"]
             bar = display.Bar(job.choice.max_iter, done=first, unit=f" {job.run.unit}s", leave=leave)
         observers: list[Observer] = [Follower(self, job.choice.solver)]
-        if settings["verbose"]:
+        if settings["verbose"] and is_first:
             write = functools.partial(print, flush=True) if bar is None else bar.print
             if self.solver == AUTO:
                 write(f"solver: {job.choice.solver}")
@@ -332,6 +325,17 @@ class Trainer(Predictor):
         if choice.is_batched and isinstance(self.random_state, numbers.Integral):
             own["the order of rows"] = job.seed
         return {"model": type(self).__name__, "backend": self.backend, **chosen, **own}
+
+    def _digests(self, job: Job) -> dict[str, str]:
+        """Of all data that change the result of a fit, by the names that an error calls them."""
+        found = job.material.digests()
+        if job.judged is not None:
+            found["the validation rows"] = job.judged.digest()
+        if job.carried is not None:
+            found["what the fit before has left"] = digest_of(*job.carried.values())
+        if self._has_fixed_start():
+            found["the start"] = digest_of(*job.params)
+        return found
 
     def _has_fixed_start(self) -> bool:
         """Whether another process would draw the same starting parameters: from an int, or none at all."""

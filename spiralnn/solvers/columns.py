@@ -13,7 +13,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..engine.statistics import column_statistics
+from ..engine.statistics import column_statistics, stream_statistics
+from ..engine.streaming import Stream
 from .problem import Problem
 
 # Of the loss along a score, near its end. 0.1: on raw digits L-BFGS takes twice as many iterations; 0.001: no fewer
@@ -29,11 +30,7 @@ class Columns:
         if problem.carried is not None:
             self.affine = problem.carried["affine"]
             return
-        weights = problem.sample_weight
-        if problem.held is not None:
-            weights = np.ones(len(problem.X), problem.X.dtype) if weights is None else weights.copy()
-            weights[problem.held] = 0.0
-        mean, variance = column_statistics(problem.X, weights, problem.n_threads)
+        mean, variance = _statistics(problem)
         if not np.isfinite(variance).all():
             column = int(np.isfinite(variance).argmin())
             raise FloatingPointError(f"X[:, {column}] varies beyond the squares that float64 holds. Scale X")
@@ -61,6 +58,17 @@ class Columns:
         mean, scale = self.affine
         W = W * scale[:, np.newaxis]
         return [W, b - _total(mean, W), *others]
+
+
+def _statistics(problem: Problem) -> tuple[np.ndarray, np.ndarray]:
+    """Means and variances of the columns, over the rows that are trained on."""
+    X, weights = problem.X, problem.sample_weight
+    if isinstance(X, Stream):
+        return stream_statistics(X)
+    if problem.held is not None:
+        weights = np.ones(len(X), X.dtype) if weights is None else weights.copy()
+        weights[problem.held] = 0.0
+    return column_statistics(X, weights, problem.n_threads)
 
 
 def _total(mean: np.ndarray, W: np.ndarray) -> np.ndarray:

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from ..engine.pace import SLICE_SECONDS
-from ..engine.passes import Passes
 from ..engine.run import DIVERGED, RUNNING, STOPPED_GAINING, Judge, Run
+from ..engine.streaming import Stream, passes_over
 from ..kernels.updates import GRADIENT_DESCENT
 from .problem import Problem, finite
 
@@ -24,8 +24,8 @@ class Descent(Run):
 
     def __init__(
         self,
-        X: np.ndarray,
-        y: np.ndarray,
+        X: np.ndarray | Stream,
+        y: np.ndarray | None,
         params: Sequence[np.ndarray],
         *,
         sample_weight: np.ndarray | None = None,
@@ -43,7 +43,7 @@ class Descent(Run):
         self.X = X
         self.step_size, self.tol, self.patience = float(step_size), tol, patience
         self._slice_from = 0
-        self._passes = Passes(
+        self._passes = passes_over(
             self.model,
             X,
             y,
@@ -54,9 +54,13 @@ class Descent(Run):
             n_threads=1 if problem.is_reference else n_threads,
             steps=steps,
         )
-        self.n_threads, self.plan = self._passes.n_threads, self._passes.plan
+        self.plan = self._passes.plan
         self._memory = self._passes.memory
         self._memory.theta[0] = self.model.flatten(params)
+
+    @property
+    def n_threads(self) -> int:
+        return self._passes.n_threads
 
     def is_converged(self) -> bool:
         """Whether it no longer gained, and did not swing: its last losses are within tol of the lowest before them."""

@@ -17,6 +17,7 @@ from ..engine.cache import attach
 from ..engine.curvature import Curvature
 from ..engine.pace import SLICE_SECONDS
 from ..engine.run import AT_ROUNDING, CONVERGED, DIVERGED, NO_DESCENT, RUNNING, Judge, Run
+from ..engine.streaming import Stream
 from ..kernels import newton, reference
 from ..kernels.lbfgs import C1, FEW
 from ..kernels.models import Model
@@ -144,6 +145,8 @@ class Newton(Run):
 
     def _advance(self, most: int) -> None:
         goal, deadline = self.n_steps + most, time.perf_counter() + SLICE_SECONDS
+        if isinstance(self._problem.X, Stream):  # ranks go through the same slices, however long each takes
+            deadline = 0.0
         while self._at.outcome == RUNNING and self._at.iteration < goal:
             self._evaluate()
             if time.perf_counter() > deadline:
@@ -215,6 +218,7 @@ class Newton(Run):
     def _reference(self, params: np.ndarray, gradient: np.ndarray, hessian: np.ndarray) -> float:
         """The same by NumPy's sums, of centred and scaled columns."""
         problem, (mean, scale) = self._problem, self._columns.affine.astype(self.dtype)
+        assert isinstance(problem.X, np.ndarray) and problem.y is not None
         X, (W, b) = (problem.X - mean) * scale, (params[:-1].astype(self.dtype), params[-1].astype(self.dtype))
         dW, db = np.empty_like(W), np.empty_like(b)
         loss = reference.linear_loss_gradients(X, problem.y, W, b, 0.0, dW, db, problem.sample_weight)

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..engine.streaming import Stream
 from ..kernels.models import Model
 
 
@@ -12,14 +13,14 @@ class Problem(NamedTuple):
     """The minimum of 1/sum w sum_i -w_i log softmax(f(x_i))[y_i] + reg/2 (|W|^2 + |W2|^2) is looked for.
 
     X (N, D) float32 or float64, C-contiguous and finite; y (N,) integer labels in [0, K); sample_weight (N,) of the
-    dtype of X, or None; params: where it starts, (W, b) or (W, b, W2, b2). n_threads=None: all that this process may
+    dtype of X, or None; or X is a stream, which holds them all; params: where it starts, (W, b) or (W, b, W2, b2). n_threads=None: all that this process may
     use. backend: the fused kernels, or the sums of the reference. held: the rows (n,) that are not trained on, which
     have no weight. is_drawn: whether params are those of centred and scaled columns, as `columns.py` has them. carried:
     what a run before has left, see `Run.carried`. Nothing is checked here.
     """
 
-    X: np.ndarray
-    y: np.ndarray
+    X: np.ndarray | Stream
+    y: np.ndarray | None
     params: Sequence[np.ndarray]
     sample_weight: np.ndarray | None = None
     reg: float = 0.0
@@ -34,11 +35,17 @@ class Problem(NamedTuple):
         return Model.of(self.params)
 
     @property
+    def like(self) -> np.ndarray:
+        """An array of the dtype that is computed with."""
+        return np.zeros((1, 1), self.X.dtype)
+
+    @property
     def is_reference(self) -> bool:
         return self.backend == "reference"
 
     def reference_loss_gradients(self, params: Sequence[np.ndarray]) -> tuple[float, tuple[np.ndarray, ...]]:
         """By the case study's NumPy, over all rows."""
+        assert isinstance(self.X, np.ndarray) and self.y is not None
         gradients = tuple(np.empty_like(p) for p in params)
         loss = self.model.reference.loss_gradients(self.X, self.y, *params, self.reg, *gradients, self.sample_weight)
         return loss, gradients

@@ -8,8 +8,8 @@ import numpy as np
 from ..engine.cache import attach
 from ..engine.memory import aligned
 from ..engine.pace import SLICE_SECONDS
-from ..engine.passes import Passes
 from ..engine.run import DIVERGED, NO_DESCENT, RUNNING, Judge, Run
+from ..engine.streaming import passes_over
 from ..kernels import lbfgs
 from ..kernels.lbfgs import EVALUATIONS, FIRST_ITERATION, GOAL, ITERATION, LARGEST, LOSS, NOISE, NUMBERS, TOLERANCE
 from ..kernels.steps import OUTCOMES, REACHED
@@ -36,18 +36,17 @@ class Lbfgs(Run):
 
     def __init__(self, problem: Problem, *, tol: float, steps: int, judge: Judge | None = None) -> None:
         super().__init__(problem.model, problem.X.dtype, judge)
-        self._problem, X = problem, problem.X
+        self._problem, X, self._like = problem, problem.X, problem.like
         columns = Columns(problem)
         self.n_passes = self._before = columns.n_passes
         W = self.model.layout.parts[0]
         (bias,) = (part.first for part in self.model.layout.parts if part.name == "b")
         self._layer = lbfgs.FirstLayer(self.model.D, W.pitch, bias)
-        self._passes = Passes(
+        self._passes = passes_over(
             self.model, X, problem.y, problem.sample_weight, LBFGS, [problem.reg],
             numbers=np.zeros(NUMBERS), solver=(columns.affine, self._layer),
             n_threads=1 if problem.is_reference else problem.n_threads, steps=2 * steps,
         )  # fmt: skip
-        self.n_threads = self._passes.n_threads
         self._memory, self._affine = self._passes.memory, columns.affine
         self._numbers = self._memory.numbers[0]
         self._numbers[[TOLERANCE, NOISE]] = tol, ROUNDING[X.itemsize]
@@ -61,7 +60,11 @@ class Lbfgs(Run):
 
     def _put_point(self, theta: np.ndarray) -> None:
         """theta[0] = the parameters at the point."""
-        _point(theta, 0, self._memory.state, self._affine, self._layer, self._problem.X)
+        _point(theta, 0, self._memory.state, self._affine, self._layer, self._like)
+
+    @property
+    def n_threads(self) -> int:
+        return self._passes.n_threads
 
     @property
     def loss(self) -> float:
@@ -131,7 +134,7 @@ class Lbfgs(Run):
             loss, gradients = self._problem.reference_loss_gradients(params)
             memory.theta[then] = self.model.flatten(gradients)
             outcome = _advance(
-                memory.theta, then, memory.state, memory.numbers, loss, self._affine, self._layer, self._problem.X,
+                memory.theta, then, memory.state, memory.numbers, loss, self._affine, self._layer, self._like,
                 memory.losses,
             )  # fmt: skip
             memory.status[:] = self._numbers[EVALUATIONS], OUTCOMES[outcome]

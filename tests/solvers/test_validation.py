@@ -62,7 +62,7 @@ def test_without_early_stopping_it_changes_nothing(kind, solver):
 
 def test_many_rows_are_judged_a_block_at_a_time(monkeypatch):
     whole = make("network", "adam").fit(X, Y, validation=(XV, YV))
-    monkeypatch.setattr("spiralnn.solvers.validation.BLOCK_ROWS", 17)
+    monkeypatch.setattr("spiralnn.solvers.validation.block_rows", lambda D, itemsize: 17)
     blocks = make("network", "adam").fit(X, Y, validation=(XV, YV))
     assert blocks.validation_scores_ == whole.validation_scores_
     np.testing.assert_allclose(blocks.validation_loss_curve_, whole.validation_loss_curve_, rtol=1e-12)
