@@ -111,7 +111,7 @@ def combine(sums, additions, first, last):
 
 
 def packing(kernels):
-    """The traced function that lays the parameters in theta[now] out for these tile kernels, in a thread's workspace."""
+    """The traced function that lays parameters, theta[now], out for these tile kernels, in a thread's workspace."""
     pack_body = body_of(kernels.pack)
 
     @traced

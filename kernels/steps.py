@@ -31,8 +31,9 @@ def _whole_loss(sum_of_losses, total, theta, now, n_weights, reg):
 
 @njit(**ENTRY)
 def _close_descent(
-    step, first, now, then, sum_of_losses, total, n_weights, like, theta, state, settings, numbers, status, losses, solver
-):
+    step, first, now, then, sum_of_losses, total, n_weights, like, theta, state, settings, numbers, status, losses,
+    solver,
+):  # fmt: skip
     loss = _whole_loss(sum_of_losses, total, theta, now, n_weights, settings[0, REG])
     losses[step - first] = loss
     if not np.isfinite(loss):
@@ -68,8 +69,9 @@ def set_rate(numbers, step, settings):
 
 @njit(**ENTRY)
 def _close_batch(
-    step, first, now, then, sum_of_losses, total, n_weights, like, theta, state, settings, numbers, status, losses, solver
-):
+    step, first, now, then, sum_of_losses, total, n_weights, like, theta, state, settings, numbers, status, losses,
+    solver,
+):  # fmt: skip
     """losses: sums over the batch, without the L2 term, which is added once an epoch."""
     losses[step - first] = sum_of_losses
     if not np.isfinite(sum_of_losses):
@@ -94,8 +96,9 @@ OUTCOMES = (RUNNING, REACHED, CONVERGED, AT_ROUNDING, NO_DESCENT)
 
 @njit(**ENTRY)
 def _close_evaluation(
-    step, first, now, then, sum_of_losses, total, n_weights, like, theta, state, settings, numbers, status, losses, solver
-):
+    step, first, now, then, sum_of_losses, total, n_weights, like, theta, state, settings, numbers, status, losses,
+    solver,
+):  # fmt: skip
     loss = _whole_loss(sum_of_losses, total, theta, now, n_weights, settings[0, REG])
     affine, layer = solver
     outcome = lbfgs.advance(theta, then, state, numbers, loss, affine, layer, like, losses)

@@ -14,7 +14,7 @@ _spread, _collect = attach(layout.spread), attach(layout.collect)
 
 
 class Evaluation:
-    """Arguments as of `passes_over`; reg: the L2 strength; calls: how many are to come, about. Nothing is checked here."""
+    """Arguments as of `passes_over`; reg: the L2 strength; calls: how many are to come, about. Unchecked."""
 
     def __init__(
         self,

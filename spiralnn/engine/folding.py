@@ -223,12 +223,8 @@ def pieces(first: int, last: int, plan: Plan, N: int, most: int) -> Iterator[tup
 
 def unit_level(n_leaves: int, plan: Plan, row_bytes: int, n_threads: int) -> int:
     """Levels of the subtrees that threads take: a piece or so each, and enough of them for all threads."""
-    level = 0
-    while (
-        plan.leaf_rows * row_bytes << (level + 1) <= PIECE_BYTES and n_leaves >> (level + 1) >= UNITS_PER_THREAD * n_threads
-    ):
-        level += 1
-    return level
+    leaves = min(PIECE_BYTES // (plan.leaf_rows * row_bytes), n_leaves // (UNITS_PER_THREAD * n_threads))
+    return max(leaves, 1).bit_length() - 1
 
 
 def units(first: int, last: int, level: int) -> Iterator[Node]:

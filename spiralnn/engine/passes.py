@@ -27,7 +27,8 @@ BLOCKS, BLOCKS_PER_THREAD = 256, 16  # of leaves that threads take, at most
 LOSSES = 1 << 14  # steps of a call at most: 20 ms of the shortest
 LOOK_SECONDS = 0.05  # that a caller computes, about, before it has a look at its signals
 EVERY_TILE = 1 << 40
-NEVER = (np.inf, 0.0, -1.0, 1.0)  # numbers of a descent that nothing but a loss that is not finite ends
+# numbers of a descent that nothing but a loss that is not finite ends
+NEVER: tuple[float, ...] = (np.inf, 0.0, -1.0, 1.0)
 
 _loops: dict[tuple[str, str, str], Any] = {}
 

@@ -122,8 +122,9 @@ class GradientAdder:
     def add(self, start: int, stop: int) -> None:
         X, y = self._rows.piece(start, stop, self._buffers)
         self._add(
-            X, y, start, self._N, self._theta, self._cut, self._model, self._workspace, self._sums, self._cursor, self._sync
-        )
+            X, y, start, self._N, self._theta, self._cut, self._model, self._workspace, self._sums, self._cursor,
+            self._sync,
+        )  # fmt: skip
 
     def end(self) -> np.ndarray:
         return self._sums[0].copy()

@@ -48,7 +48,7 @@ class Survey(NamedTuple):
 
     def merge(self, left: Found, right: Found) -> Found:
         for label, (n, weight) in right.labels.items():
-            known = left.labels.setdefault(label, [0, 0.0])
+            known = left.labels.setdefault(label, [0.0, 0.0])
             known[0] += n
             known[1] = max(known[1], weight)
         return Found(left.labels, min(left.lowest, right.lowest), max(left.highest, right.highest))
@@ -80,7 +80,8 @@ class _Surveyor:
         if weights is not None:
             largest[:] = 0.0
             np.maximum.at(largest, places, weights)
-        labels = dict(zip(classes.tolist(), map(list, zip(counts.tolist(), largest.tolist(), strict=True)), strict=True))
+        found = zip(classes.tolist(), counts.tolist(), largest.tolist(), strict=True)
+        labels = {label: [float(n), weight] for label, n, weight in found}
         low, high = (1.0, 1.0) if weights is None else (float(weights.min()), float(weights.max()))
         empty = Survey(rows.N, rows.D, rows.dtype.itemsize)
         self._found = empty.merge(self._found, Found(labels, low, high))
@@ -123,10 +124,11 @@ class _ClassAdder(LeafByLeaf):
 
     def take(self, piece: Any, first: int, last: int) -> None:
         codes, weights = piece
-        self._totals = np.bincount(codes[first:last], None if weights is None else weights[first:last], self._K)
+        own = None if weights is None else weights[first:last]
+        self._totals = np.bincount(codes[first:last], own, self._K).astype(np.float64)
 
     def close(self) -> np.ndarray:
-        return self._totals.astype(np.float64)
+        return self._totals
 
 
 def survey(collector: Collector) -> Found:

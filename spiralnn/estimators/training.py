@@ -65,14 +65,16 @@ class Trainer(Predictor):
 
         Parameters
         ----------
-        X : array (N, D)
-            Finite numbers. float32 is computed in float32 and stays float32, every other real dtype in float64.
+        X : array (N, D), rows of `spiralnn.open_rows`, or Dask array
+            Finite numbers. float32 is computed in float32 and stays float32, every other real dtype in float64. Rows
+            that are not an array in memory are read in every pass, in pieces, by solvers that take all rows at once
+            ("auto" is "lbfgs"); the result has the same bits.
         y : array (N,)
-            Class labels of any one sortable kind, at least two different ones.
+            Class labels of any one sortable kind, at least two different ones. None where rows hold them.
         sample_weight : array (N,), optional
             Weight of each row in the loss: finite, at least 0, not all 0. A weight of 2 is the row twice, but to the
             drawing of batches.
-        validation : (X, y), optional
+        validation : (X, y) or rows that hold labels, optional
             Rows to look at after each step, and with early_stopping to stop by: columns as those of X, classes among
             those of y. Their loss and accuracy go into the log and the fitted attributes.
         checkpoint : path or None
@@ -88,6 +90,10 @@ class Trainer(Predictor):
             `callback` may be others. The callback is asked about the last step of the checkpoint first. Starting
             weights and orders of rows that are not fixed by `init`, `warm_start` or an int as `random_state` are those
             of the checkpoint.
+
+        communicator : mpi4py.MPI.Comm, optional
+            Of processes all of which call fit with the same rows and settings: each takes part with a range of the
+            rows, and comes to the same model. See `spiralnn.distributed`.
 
         Returns
         -------

@@ -218,10 +218,10 @@ class Newton(Run):
     def _reference(self, params: np.ndarray, gradient: np.ndarray, hessian: np.ndarray) -> float:
         """The same by NumPy's sums, of centred and scaled columns."""
         problem, (mean, scale) = self._problem, self._columns.affine.astype(self.dtype)
-        assert isinstance(problem.X, np.ndarray) and problem.y is not None
-        X, (W, b) = (problem.X - mean) * scale, (params[:-1].astype(self.dtype), params[-1].astype(self.dtype))
+        X, y = problem.in_memory()
+        X, (W, b) = (X - mean) * scale, (params[:-1].astype(self.dtype), params[-1].astype(self.dtype))
         dW, db = np.empty_like(W), np.empty_like(b)
-        loss = reference.linear_loss_gradients(X, problem.y, W, b, 0.0, dW, db, problem.sample_weight)
+        loss = reference.linear_loss_gradients(X, y, W, b, 0.0, dW, db, problem.sample_weight)
         gradient[:-1], gradient[-1] = dW, db
         hessian[:] = reference.linear_hessian(X, W, b, problem.sample_weight)
         return loss

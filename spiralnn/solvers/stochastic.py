@@ -77,7 +77,7 @@ class Stochastic(Run):
         patience: int = 10,
         judge: Judge | None = None,
     ) -> None:
-        X = problem.X
+        X, y = problem.in_memory()
         super().__init__(problem.model, X.dtype, judge)
         self._problem, self._rule, self._schedule, self._seed = problem, rule, schedule, seed
         self.tol, self.patience, self._shuffled = tol, patience, shuffled
@@ -94,7 +94,7 @@ class Stochastic(Run):
         self._layout = layout = self.model.batch_layout(X.itemsize)
         decay = float(schedule.epochs * self.n_batches) if schedule.kind == "linear" else 0.0
         self._passes = BatchPasses(
-            self.model, X, problem.y, weights, rule.update, rule.settings, order=self._order,
+            self.model, X, y, weights, rule.update, rule.settings, order=self._order,
             affine=self._columns.affine.astype(X.dtype), batch_size=batch_size, mean_weight=total / len(self._rows),
             numbers=(schedule.rate, decay, *rule.settings[2:4], 0.0)[:4],  # of momentum there are no powers
             n_threads=1 if problem.is_reference else problem.n_threads, steps=schedule.epochs * self.n_batches,
@@ -273,8 +273,9 @@ class Stochastic(Run):
             with np.errstate(over="ignore", invalid="ignore"):
                 loss = 0.0
                 if total > 0.0:
-                    X = (problem.X[rows] - mean) * scale
-                    loss = problem.model.reference.loss_gradients(X, problem.y[rows], *params, 0.0, *gradients, weights)
+                    X, y = problem.in_memory()
+                    X = (X[rows] - mean) * scale
+                    loss = problem.model.reference.loss_gradients(X, y[rows], *params, 0.0, *gradients, weights)
                 gradient = layout.flatten(gradients) * (share if total > 0.0 else 0.0)
             memory.losses[step - self._slice_from] = loss * total
             if not np.isfinite(loss):
