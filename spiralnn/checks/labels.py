@@ -83,7 +83,7 @@ def class_labels(y: Any, N: int, known: np.ndarray | None = None) -> tuple[np.nd
     known: the sorted classes that labels must be of; y need not hold each of them. Integers that are 0, ..., K - 1
     already are read where they lie; any others cost one byte a row (K <= 256).
     """
-    classes, places = distinct_labels("y", label_column(y, N, stacklevel=5))
+    classes, places = distinct_labels("y", label_column(y, N, stacklevel=6))
     if known is None:
         check_two("y", classes)
         return classes, places

@@ -8,13 +8,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..kernels.models import Model
 from ..rows.coded import Coded, Coding
 from ..rows.rows import Rows
 from .folding import Collector, LeafByLeaf
-from .passes import cached_plan
 from .plan import Plan
 
+TILE_ROWS, LEAF_ROWS = 64, 4096
 FLOPS = 40.0  # of arithmetic's time that digesting a byte takes, about
 
 
@@ -28,7 +27,7 @@ class Digests(NamedTuple):
 
     @property
     def plan(self) -> Plan:
-        return cached_plan(self.N, Model(self.D, 0, 2), self.itemsize, few_inputs=False)
+        return Plan(TILE_ROWS, LEAF_ROWS, -(-self.N // LEAF_ROWS))  # labels do not know of the columns of X
 
     def flops(self, N: int) -> float:
         return FLOPS * N * self.D * self.itemsize
@@ -70,6 +69,12 @@ def digests(collector: Collector, coding: Coding) -> dict[str, str]:
     """Of a collector's rows, by the names that an error calls them."""
     rows: Rows = collector.rows
     found = collector.total(Digests(rows.N, rows.D, rows.dtype.itemsize, coding))
-    shape = hashlib.sha256(f"{rows.dtype.str}{rows.N}{rows.D}".encode()).digest()
-    names = ("X", "y", "sample_weight or class_weight")
-    return {name: hashlib.sha256(shape + part).hexdigest() for name, part in zip(names, found, strict=False)}
+    forms = {
+        "X": f"{rows.dtype.str} {rows.N} {rows.D}",
+        "y": f"{rows.N}",
+        "sample_weight or class_weight": f"{rows.dtype.str} {rows.N}",
+    }
+    return {
+        name: hashlib.sha256(form.encode() + part).hexdigest()
+        for (name, form), part in zip(forms.items(), found, strict=False)
+    }

@@ -97,7 +97,7 @@ def gather(
 def _of_arrays(X: Any, y: Any, sample_weight: Any, n_features: int | None, owner: str, dtype: Any) -> Rows:
     """Arrays as rows, whose values are looked at when they are read."""
     matrix = feature_matrix(X, n_features=n_features, owner=owner, dtype=dtype, finite=False)
-    labels = label_column(y, len(matrix), stacklevel=5)
+    labels = label_column(y, len(matrix), stacklevel=6)
     weights = None if sample_weight is None else np.asarray(sample_weight)
     if weights is not None and weights.shape != labels.shape:
         raise ValueError(f"sample_weight has shape {weights.shape}, expected {labels.shape}: one weight a row")

@@ -1,6 +1,6 @@
 """Prediction: what a fitted classifier says of rows."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,12 +13,24 @@ from ..engine import fused
 from ..files import model_file, onnx_file
 from ..kernels.models import Model
 from ..kernels.tree import Forest, Node, add_rows_of_sums
-from ..rows.rows import Rows, check_width
+from ..rows.rows import Rows, check_own_targets, check_width
 from ..solvers.validation import block_rows
 from .protocol import not_fitted
 from .settings import Settings
 
 PREDICT_ROWS = 1 << 17  # rows whose scores are held at a time where only their largest is wanted
+
+
+def _share_of_right(blocks: Iterable[tuple[np.ndarray, np.ndarray | None]]) -> float:
+    """Of rows that are right, or of their weights, added up along the tree."""
+    forest = Forest(add_rows_of_sums)
+    for leaf, (right, weights) in enumerate(blocks):
+        parts = [right.sum(), len(right)] if weights is None else [weights[right].sum(), weights.sum()]
+        forest.add(Node(0, leaf), np.array(parts, np.float64))
+    found, total = forest.total()
+    if total == 0.0:
+        raise ValueError("sample_weight is zero in every row, expected a positive weight")
+    return float(found / total)
 
 
 class Predictor(Settings):
@@ -124,35 +136,26 @@ class Predictor(Settings):
         X may be rows of `spiralnn.open_rows`, which hold y and weights themselves.
         """
         self._check_backend()
-        forest = Forest(add_rows_of_sums)
-        for leaf, (found, labels, weights) in enumerate(self._judged(X, y, sample_weight)):
-            right = found == labels
-            parts = [right.sum(), len(right)] if weights is None else [weights[right].sum(), weights.sum()]
-            forest.add(Node(0, leaf), np.array(parts, np.float64))
-        right, total = forest.total()
-        if total == 0.0:
-            raise ValueError("sample_weight is zero in every row, expected a positive weight")
-        return float(right / total)
-
-    def _judged(self, X: Any, y: Any, sample_weight: Any) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray | None]]:
-        """(predicted, labels, weights or None) of one block of rows after the other."""
         if isinstance(X, Rows):
-            if X.y is None or y is not None or sample_weight is not None:
-                raise ValueError("rows are judged by the labels and weights that they hold: spiralnn.open_rows(X, y)")
-            self._check_rows(X)
-            buffers = X.target_buffers(block_rows(X.D, X.dtype.itemsize))
-            for start, block in X.blocks(block_rows(X.D, X.dtype.itemsize)):
-                stop = start + len(block)
-                yield self.predict(block), X.labels(start, stop, buffers), X.checked_weights(start, stop, buffers)
-            return
+            return _share_of_right(self._judged_rows(X, y, sample_weight))
         matrix, params = self._checked_features(X, finite=self.backend != "fused")
         labels = label_column(y, matrix.shape[0])
         weights = sample_weights(sample_weight, matrix.shape[0], np.float64)
-        best = self._best_classes(matrix, params)
-        rows = block_rows(matrix.shape[1], matrix.itemsize)
-        for start in range(0, len(best), rows):
-            part = slice(start, start + rows)
-            yield best[part], labels[part], None if weights is None else weights[part]
+        right = self._best_classes(matrix, params) == labels
+        n = block_rows(matrix.shape[1], matrix.itemsize)
+        parts = (slice(start, start + n) for start in range(0, len(right), n))
+        return _share_of_right((right[part], None if weights is None else weights[part]) for part in parts)
+
+    def _judged_rows(self, rows: Rows, y: Any, sample_weight: Any) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
+        """(whether it is predicted right, weights or None) of one block of rows after the other."""
+        check_own_targets(rows, y, sample_weight)
+        self._check_rows(rows)
+        n = block_rows(rows.D, rows.dtype.itemsize)
+        buffers = rows.target_buffers(n)
+        for start, block in rows.blocks(n):
+            stop = start + len(block)
+            labels, weights = rows.labels(start, stop, buffers), rows.checked_weights(start, stop, buffers)
+            yield self.predict(block) == labels, weights
 
     def _in_blocks(self, method: Callable[[np.ndarray], np.ndarray], rows: Rows) -> np.ndarray:
         """What a method says of rows that are read piece by piece; the answers are held in memory."""

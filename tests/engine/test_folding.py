@@ -245,8 +245,8 @@ def test_digests_do_not_depend_on_threads_or_pieces(monkeypatch):
 
 
 def test_a_digest_is_that_of_leaves_and_of_two_neighbours():
-    X, y, _ = make(1_000, 2, 2, np.float64, False)
-    work = Digests(1_000, 2, 8, Coding(np.arange(2)))
+    X, y, _ = make(5_000, 2, 2, np.float64, False)
+    work = Digests(5_000, 2, 8, Coding(np.arange(2)))
     assert work.plan.n_leaves == 2
     leaves = [hashlib.sha256(part.tobytes()).digest() for part in np.split(X, [work.plan.leaf_rows])]
     assert Threads(Rows.of(X, y), 1).total(work)[0] == hashlib.sha256(b"".join(leaves)).digest()
