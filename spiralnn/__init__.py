@@ -16,11 +16,14 @@ if not (_root / "spiralnn" / "kernels").is_dir() and (_root / "kernels" / "__ini
     __path__.append(str(_root))
 
 from .data import make_spiral  # noqa: E402
+from .distributed.job import watch_exits_of_job as _watch_exits_of_job  # noqa: E402
 from .engine.checkpoint import CheckpointWarning  # noqa: E402
 from .engine.monitor import FitInterruptedWarning, NoDescentWarning  # noqa: E402
 from .estimators import SoftmaxClassifier, TwoLayerNet, load  # noqa: E402
 from .files.array_file import ModelFileError  # noqa: E402
 from .objective import Objective, loss_and_gradients  # noqa: E402
+from .rows.opening import open_rows  # noqa: E402
+from .rows.source import RowsError  # noqa: E402
 
 __all__ = [
     "CheckpointWarning",
@@ -28,9 +31,14 @@ __all__ = [
     "ModelFileError",
     "NoDescentWarning",
     "Objective",
+    "RowsError",
     "SoftmaxClassifier",
     "TwoLayerNet",
     "load",
     "loss_and_gradients",
     "make_spiral",
+    "open_rows",
 ]
+
+# under a bare `mpiexec python script.py` an exception on one rank would leave the others waiting
+_watch_exits_of_job()

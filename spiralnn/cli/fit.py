@@ -34,6 +34,7 @@ from .console import (
     tell,
 )
 from .rows import Rows, read_rows
+from .streams import is_out_of_core, open_streams
 
 MODELS = {"two-layer": TwoLayerNet, "linear": SoftmaxClassifier}
 LOG_LINES = 20  # of a training whose progress can be shown by lines only
@@ -42,7 +43,8 @@ EXAMPLES = """\
 examples:
   spiralnn fit X.npy y.npy --test X_test.npy y_test.npy --out model.npz
   spiralnn fit table.csv --target label --test-fraction 0.2 --out model.npz
-  spiralnn fit X.npy y.npy --solver adam --early-stopping --out model.npz"""
+  spiralnn fit X.npy y.npy --solver adam --early-stopping --out model.npz
+  spiralnn fit X.npy y.npy --out-of-core --out model.npz"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -52,6 +54,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--target", metavar="COLUMN", help="labels are this column of X: its name, or its number from 0 (-1: the last)")
     add_table_arguments(add)
     add("--sample-weight", type=tables.table_path, metavar="FILE", help="one weight a row, 0 or more")
+    core = "leave X and y in their .npy or .parquet files, and read them in every pass (default: where X does not fit)"
+    parser.add_argument("--out-of-core", action=argparse.BooleanOptionalAction, default=None, help=core)
     add("--class-weight", choices=("balanced",), help="weigh rows so that all classes count the same")
     add("--out", type=Path, metavar="FILE", help="write the model here, to be read by predict and by spiralnn.load")
 
@@ -122,7 +126,7 @@ def run(args: argparse.Namespace) -> int:
     for path, what in ((args.out, "the model"), (args.checkpoint, "checkpoints")):
         if path is not None:
             check_output(path, what, files)
-    rows = read_rows(args)
+    rows = open_streams(args) if is_out_of_core(args) else read_rows(args)
     model = _make_model(args)
     n_judged = _n_judged(rows, model)
     choice = _choose(rows, model, n_judged)
@@ -143,14 +147,15 @@ def run(args: argparse.Namespace) -> int:
         "command": "fit",
         "version": __version__,
         "model": args.model,
-        "N": len(rows.codes),
+        "N": rows.train.N,
         "N_validation": n_judged,
-        "N_test": 0 if rows.test is None else len(rows.test.y),
-        "D": rows.train.X.shape[1],
+        "N_test": 0 if rows.test is None else rows.test.N,
+        "D": rows.train.D,
         "H": getattr(model, "hidden_size", None),
         "K": len(model.classes_),
         "classes": model.classes_.tolist(),
-        "features": None if rows.train.X.columns is None else list(rows.train.X.columns),
+        "features": rows.train.names,
+        "out_of_core": rows.classes is None,
         "dtype": model.coefs_[0].dtype.name,
         "solver": model.solver_,
         "step_size": choice.step_size if choice.solver in NEEDS["--step-size"] else None,
@@ -245,8 +250,8 @@ def _make_model(args: argparse.Namespace) -> Any:
 def _n_judged(rows: Rows, model: Any) -> int:
     """Rows that steps are judged by: given ones, or a share of those to train with."""
     if rows.validation is not None:
-        return len(rows.validation.y)
-    if not model.early_stopping:
+        return rows.validation.N
+    if not model.early_stopping or rows.codes is None or rows.classes is None:
         return 0
     fraction = model.validation_fraction
     return int(checked(rows.train.source, held_out_counts, rows.codes, len(rows.classes), fraction).sum())
@@ -254,10 +259,11 @@ def _n_judged(rows: Rows, model: Any) -> int:
 
 def _choose(rows: Rows, model: Any, n_judged: int) -> Choice:
     """The solver that the model will come to, with its settings; CommandError for options that it has not."""
-    shape = Model(rows.train.X.shape[1], getattr(model, "hidden_size", 0), len(rows.classes))
-    N = len(rows.codes) - (n_judged if rows.validation is None else 0)
+    K = 2 if rows.classes is None else len(rows.classes)  # of a stream the fit will know
+    shape = Model(rows.train.D, getattr(model, "hidden_size", 0), K)
+    N = rows.train.N - (n_judged if rows.validation is None else 0)
     try:
-        return choose(model.get_params(), shape, N)
+        return choose(model.get_params(), shape, N, streamed=rows.classes is None)
     except ValueError as error:
         raise CommandError(str(error)) from error
 
@@ -296,11 +302,12 @@ def _train(model: Any, rows: Rows, args: argparse.Namespace) -> bool:
             warnings.simplefilter("always", FitInterruptedWarning)
             model.fit(
                 data.X, data.y, data.weights,
-                validation=None if rows.validation is None else rows.validation[:2],
+                validation=None if rows.validation is None else rows.validation.pair,
                 checkpoint=args.checkpoint, checkpoint_every=args.checkpoint_every, resume=args.resume,
             )  # fmt: skip
     except OSError as error:
-        raise CommandError(f"cannot read {error.filename!r}: {error.strerror}") from error
+        where = f"cannot read {error.filename!r}: {error.strerror}" if error.filename else str(error)
+        raise CommandError(where) from error
     except FloatingPointError as error:
         raise CommandError(f"{error}. No model is saved") from error
     except (ValueError, TypeError) as error:

@@ -11,29 +11,48 @@ from .. import tables
 from ..checks.arrays import check_finite
 from ..checks.labels import class_labels, label_column
 from ..checks.weights import sample_weights
-from ..tables import Table
 from .console import CommandError, checked, table_options
 
 
 class Data(NamedTuple):
-    """Rows with their labels, and where they came from."""
+    """Rows with their labels, and where they came from. X: in memory, or rows that hold labels and weights."""
 
-    X: Table
-    y: np.ndarray
+    X: Any
+    y: np.ndarray | None
     source: Path
     weights: np.ndarray | None = None
 
+    @property
+    def N(self) -> int:
+        return len(self.X)
+
+    @property
+    def D(self) -> int:
+        return int(self.X.shape[1])
+
+    @property
+    def names(self) -> list[str] | None:
+        """Of the columns."""
+        found = self.X.columns if isinstance(self.X, tables.Table) else self.X.names
+        return None if found is None else list(found)
+
+    @property
+    def pair(self) -> Any:
+        """What estimators take as X and y in one."""
+        return self.X if self.y is None else (self.X, self.y)
+
     def rows(self, where: np.ndarray) -> "Data":
+        assert self.y is not None
         weights = None if self.weights is None else self.weights[where]
         return Data(self.X.rows(where), self.y[where], self.source, weights)
 
 
 class Rows(NamedTuple):
-    """codes (N,): the labels of train as places among classes (K,)."""
+    """codes (N,): the labels of train as places among classes (K,); None where they are not in memory."""
 
     train: Data
-    classes: np.ndarray
-    codes: np.ndarray
+    classes: np.ndarray | None
+    codes: np.ndarray | None
     validation: Data | None
     test: Data | None
 
@@ -78,9 +97,10 @@ def _read_others(args: argparse.Namespace, files: list[Path] | None, train: Data
     names, expected = data.X.columns, train.X.columns
     if names is not None and expected is not None and list(names) != list(expected):
         raise CommandError(f"{data.source}: columns {', '.join(names)}, but training has {', '.join(expected)}")
-    unknown = ~np.isin(data.y, classes)
+    labels = np.asarray(data.y)
+    unknown = ~np.isin(labels, classes)
     if unknown.any():
-        label = data.y[unknown.argmax()].tolist()
+        label = labels[unknown.argmax()].tolist()
         raise CommandError(f"{data.source}: label {label!r}, but training has only {_some(classes.tolist())}")
     return data
 

@@ -6,7 +6,7 @@ What a Work comes to never depends on who did which part of it.
 """
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -157,18 +157,26 @@ class Threads(Collector):
     def total(self, work: Work, state: Any = None) -> Any:
         return self.forest(work, state, 0, work.plan.n_leaves).total()
 
+    def pulse(self) -> None:
+        """A piece of rows is done, by one of the threads: for a subclass that tells others."""
+
     def forest(self, work: Work, state: Any, first: int, last: int) -> Forest:
         """Of leaves [first, last)."""
+        return self.forest_of(work, state, [(first, last)])
+
+    def forest_of(self, work: Work, state: Any, runs: Sequence[tuple[int, int]]) -> Forest:
+        """Of several runs of leaves [first, last), in one go: the same runs whenever the Work is the same."""
         rows, plan = self.rows, work.plan
         row_bytes = work.row_bytes(rows)
-        n_rows = min(last * plan.leaf_rows, rows.N) - min(first * plan.leaf_rows, rows.N)
-        n_threads = threads_for(work.flops(n_rows), last - first, self._wanted, steps=1000)
-        level, most = unit_level(last - first, plan, row_bytes, n_threads), piece_rows(plan, row_bytes)
+        n_leaves = sum(last - first for first, last in runs)
+        n_rows = sum(min(last * plan.leaf_rows, rows.N) - min(first * plan.leaf_rows, rows.N) for first, last in runs)
+        n_threads = threads_for(work.flops(n_rows), n_leaves, self._wanted)
+        level, most = unit_level(n_leaves, plan, row_bytes, n_threads), piece_rows(plan, row_bytes)
         if self._work is not work:
             self._work, self._adders = work, []
         self.n_threads = n_threads
         forest, lock, stop = Forest(work.merge), threading.Lock(), np.zeros(1, np.int64)
-        nodes, errors = units(first, last, level), list[RowError]()
+        nodes, errors = (node for run in runs for node in units(*run, level)), list[RowError]()
 
         def enter(_: int) -> None:
             with lock:
@@ -185,6 +193,7 @@ class Threads(Collector):
                 try:
                     for part in pieces(node.first, node.last, plan, rows.N, most):
                         adder.add(*part)
+                        self.pulse()
                         if stop[0]:
                             return
                 except RowError as error:  # others go on with what they have: an earlier row may be wrong, too

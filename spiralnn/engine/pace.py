@@ -40,6 +40,7 @@ class Pace:
         self.flops = model.flops(N)
         self.most = most
         self.seconds: dict[int, float] = {}  # a step, by the number of threads, as last measured
+        self.taken: dict[int, int] = {}  # steps, by the number of threads
         self.is_short = most > 1 and self.flops < SHORT_FLOPS
         self._chosen = 1 if self.is_short else most
         self._trial = self.is_short  # whether the next steps are one
@@ -68,6 +69,7 @@ class Pace:
 
     def record(self, n_threads: int, steps: int, seconds: float) -> None:
         """So many steps on so many threads took so long."""
+        self.taken[n_threads] = self.taken.get(n_threads, 0) + steps
         if not self._trial:
             self.seconds[n_threads] = seconds / steps
             self._left -= seconds

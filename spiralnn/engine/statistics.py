@@ -131,6 +131,11 @@ class FirstWeighted(NamedTuple):
     coding: Coding
 
     @property
+    def targets_only(self) -> bool:
+        """X is not read."""
+        return True
+
+    @property
     def plan(self) -> Plan:
         return Plan(LOOKED_AT, LOOKED_AT, -(-self.N // LOOKED_AT))
 

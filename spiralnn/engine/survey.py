@@ -71,8 +71,9 @@ class _Surveyor:
         weights = rows.checked_weights(start, stop, self._buffers)
         if rows.y is None:
             return
+        labels = rows.labels(start, stop, self._buffers)
         try:
-            classes, places = distinct_labels("y", rows.labels(start, stop, self._buffers), start)
+            classes, places = distinct_labels("y", labels, start)
         except (ValueError, TypeError) as error:
             raise RowError(f"{error} (from {rows.y.place(start)} on)", start) from None
         counts = np.bincount(places, minlength=len(classes))
@@ -81,10 +82,10 @@ class _Surveyor:
             largest[:] = 0.0
             np.maximum.at(largest, places, weights)
         found = zip(classes.tolist(), counts.tolist(), largest.tolist(), strict=True)
-        labels = {label: [float(n), weight] for label, n, weight in found}
+        by_label = {label: [float(n), weight] for label, n, weight in found}
         low, high = (1.0, 1.0) if weights is None else (float(weights.min()), float(weights.max()))
         empty = Survey(rows.N, rows.D, rows.dtype.itemsize)
-        self._found = empty.merge(self._found, Found(labels, low, high))
+        self._found = empty.merge(self._found, Found(by_label, low, high))
 
     def end(self) -> Found:
         return self._found
@@ -95,6 +96,11 @@ class ClassTotals(NamedTuple):
 
     N: int
     coding: Coding
+
+    @property
+    def targets_only(self) -> bool:
+        """X is not read."""
+        return True
 
     @property
     def plan(self) -> Plan:
@@ -145,13 +151,14 @@ def surveyed(collector: Collector, class_weight: Any, known: np.ndarray | None =
 
     known: the sorted classes that labels must be of; None: those that are found, at least two.
     """
-    found, y = survey(collector), collector.rows.y
+    found, rows = survey(collector), collector.rows
     if known is None:
-        known = np.array(sorted(found.labels), y.dtype)
+        known = np.array(sorted(found.labels), rows.y.dtype)
         check_two("y", known)
     else:
         unknown = sorted(set(found.labels) - set(known.tolist()))
         if unknown:
+            collector.total(ClassTotals(rows.N, Coding(known)))  # says where the first one stands
             raise ValueError(f"y holds label {unknown[0]!r}, which is not among the classes {known.tolist()}")
     return coding_of(collector, found, class_weight, known)
 

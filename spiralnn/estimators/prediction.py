@@ -15,6 +15,7 @@ from ..kernels.models import Model
 from ..kernels.tree import Forest, Node, add_rows_of_sums
 from ..rows.rows import Rows, check_own_targets, check_width
 from ..solvers.validation import block_rows
+from ..tables import Table
 from .protocol import not_fitted
 from .settings import Settings
 
@@ -31,6 +32,10 @@ def _share_of_right(blocks: Iterable[tuple[np.ndarray, np.ndarray | None]]) -> f
     if total == 0.0:
         raise ValueError("sample_weight is zero in every row, expected a positive weight")
     return float(found / total)
+
+
+def _rows_at_a_time(rows: Rows) -> int:
+    return block_rows(rows.D, rows.dtype.itemsize)
 
 
 class Predictor(Settings):
@@ -150,21 +155,26 @@ class Predictor(Settings):
         """(whether it is predicted right, weights or None) of one block of rows after the other."""
         check_own_targets(rows, y, sample_weight)
         self._check_rows(rows)
-        n = block_rows(rows.D, rows.dtype.itemsize)
+        n = _rows_at_a_time(rows)
         buffers = rows.target_buffers(n)
         for start, block in rows.blocks(n):
             stop = start + len(block)
             labels, weights = rows.labels(start, stop, buffers), rows.checked_weights(start, stop, buffers)
-            yield self.predict(block) == labels, weights
+            yield self.predict(self._table(block)) == labels, weights
 
-    def _in_blocks(self, method: Callable[[np.ndarray], np.ndarray], rows: Rows) -> np.ndarray:
+    def _in_blocks(self, method: Callable[[Table], np.ndarray], rows: Rows) -> np.ndarray:
         """What a method says of rows that are read piece by piece; the answers are held in memory."""
         self._check_rows(rows)
-        return np.concatenate([method(block) for _, block in rows.blocks(block_rows(rows.D, rows.dtype.itemsize))])
+        return np.concatenate([method(self._table(block)) for _, block in rows.blocks(_rows_at_a_time(rows))])
 
     def _check_rows(self, rows: Rows) -> None:
         self._params()
+        self._check_column_names(rows, stacklevel=5)
         check_width(rows, self.n_features_in_, type(self).__name__)
+
+    def _table(self, block: np.ndarray) -> Table:
+        """Of rows that were checked: columns and values are not looked at again."""
+        return Table(block, getattr(self, "feature_names_in_", None), is_finite=True)
 
     def save(self, path: Any) -> None:
         """Write the fitted model to a file that `spiralnn.load` reads: see `spiralnn.files.model_file`."""

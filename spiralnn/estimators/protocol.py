@@ -14,6 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from ..rows.rows import Rows
+
 SHOWN = 120  # characters of a parameter's value in a notebook
 
 
@@ -158,8 +160,8 @@ class ClassifierProtocol:
 
 
 def column_names(X: Any) -> np.ndarray | None:
-    """Column names of a DataFrame when all are strings, None when none is; TypeError for a mixture."""
-    columns = getattr(X, "columns", None)
+    """Column names of a DataFrame, or rows, when all are strings, None when none is; TypeError for a mixture."""
+    columns = X.names if isinstance(X, Rows) else getattr(X, "columns", None)
     if columns is None or not len(columns):
         return None
     strings = [isinstance(c, str) for c in columns]

@@ -116,7 +116,7 @@ class _Codes:
             self._low = low
             if high - low < TABLE:
                 self._table = np.full(high - low + 1, len(classes), np.uint32)
-                self._table[(classes.astype(np.int64) if classes.dtype.kind != "u" else classes) - low] = range(len(classes))
+                self._table[[label - low for label in classes.tolist()]] = range(len(classes))
             self._is_plain = low == 0 and high == len(classes) - 1
 
     def write(self, labels: np.ndarray, codes: np.ndarray) -> tuple[int, Any] | None:

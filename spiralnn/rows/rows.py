@@ -22,7 +22,10 @@ class Rows:
     """X (N, D) with labels y (N,) and weights (N,), where they have any.
 
     dtype: that which is computed with, float32 for float32 and float64 for every other. names: of the columns, or None.
+    is_part: whether they are only what one rank of an MPI job holds of the whole.
     """
+
+    is_part = False
 
     def __init__(
         self, X: Source, y: Source | None = None, weights: Source | None = None, *, names: Sequence[str] | None = None
@@ -46,8 +49,14 @@ class Rows:
     def astype(self, dtype: Any) -> "Rows":
         """The same rows, computed with another dtype."""
         other = Rows(self.X, self.y, self.weights, names=self.names)
-        other.dtype = np.dtype(dtype)
+        other.dtype, other.is_part = np.dtype(dtype), self.is_part
         return other
+
+    def as_part(self) -> "Rows":
+        """The same rows, as what this rank holds of the whole, which is all ranks' parts, one behind the other."""
+        part = self.astype(self.dtype)
+        part.is_part = True
+        return part
 
     def buffers(self, n: int) -> Buffers:
         converted = np.empty((n, self.D), self.dtype) if self.X.dtype != self.dtype else None
@@ -125,5 +134,5 @@ def check_own_targets(rows: Rows, y: Any, sample_weight: Any) -> None:
 
 def check_width(rows: Rows, n_features: int | None, owner: str) -> None:
     """As of `checks.arrays.feature_matrix`."""
-    if n_features is not None and rows.D != n_features:
+    if n_features is not None and n_features != rows.D:
         raise ValueError(f"X has {rows.D} features, but {owner} is expecting {n_features} features as input")

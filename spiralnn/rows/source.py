@@ -4,15 +4,17 @@ from typing import Any
 
 import numpy as np
 
+from .pages import page_array
+
 
 class RowsError(OSError):
     """Rows that cannot be read, or are not what they were; the message says where."""
 
 
 class RowError(ValueError):
-    """Something is wrong with the row of this number."""
+    """Something is wrong with the row of this number, which has a default for those who make it anew from a message."""
 
-    def __init__(self, message: str, row: int) -> None:
+    def __init__(self, message: str, row: int = -1) -> None:
         super().__init__(message)
         self.row = row
 
@@ -57,3 +59,28 @@ class Memory(Source):
 
     def read(self, start: int, stop: int, buffer: Any = None) -> np.ndarray:
         return self.array[start:stop]
+
+
+class Room:
+    """The buffer of a `Stored`. rows: that are read. kept: what a source wants at hand for the next read."""
+
+    def __init__(self, rows: np.ndarray) -> None:
+        self.rows = rows
+        self.kept: Any = None
+
+
+class Stored(Source):
+    """An array that lies elsewhere: `fill` copies rows of it to where they are wanted."""
+
+    def buffer(self, n: int) -> Room:
+        return Room(page_array((n, *self.shape[1:]), self.dtype))
+
+    def read(self, start: int, stop: int, buffer: Any = None) -> np.ndarray:
+        room = self.buffer(stop - start) if buffer is None else buffer
+        rows: np.ndarray = room.rows[: stop - start]
+        self.fill(start, stop, rows, room)
+        return rows
+
+    def fill(self, start: int, stop: int, out: np.ndarray, room: Room) -> None:
+        """out (stop - start, ...), C-contiguous, = rows [start, stop). room: whose `kept` is for this source."""
+        raise NotImplementedError

@@ -88,7 +88,10 @@ def choose(
     solver = solver_of(settings["solver"], model, N, batched=partial or batch_size is not None, streamed=streamed)
     if streamed and (partial or solver in BATCHED):
         name = "partial_fit takes batches" if partial else f"solver is {solver!r}, which takes batches"
-        raise ValueError(f"{name} of an array in the memory of one process: expected X as an array, or another solver")
+        raise ValueError(
+            f"{name} of an array in the memory of one process: expected X as an array, and no communicator, or another "
+            "solver"
+        )
     if solver == NEWTON:
         if model.H:
             raise ValueError(f"solver is {NEWTON!r}, which the network does not have, expected one of {_of(model)}")

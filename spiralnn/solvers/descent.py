@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 
 from ..engine.pace import SLICE_SECONDS
+from ..engine.passes import Passes
 from ..engine.run import DIVERGED, RUNNING, STOPPED_GAINING, Judge, Run
-from ..engine.streaming import Stream, passes_over
+from ..engine.streaming import Stream, StreamedPasses, passes_over
 from ..kernels.updates import GRADIENT_DESCENT
 from .problem import Problem, finite
 
@@ -57,6 +58,10 @@ class Descent(Run):
         self.plan = self._passes.plan
         self._memory = self._passes.memory
         self._memory.theta[0] = self.model.flatten(params)
+
+    @property
+    def passes(self) -> Passes | StreamedPasses:
+        return self._passes
 
     @property
     def n_threads(self) -> int:

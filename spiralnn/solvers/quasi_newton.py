@@ -8,8 +8,9 @@ import numpy as np
 from ..engine.cache import attach
 from ..engine.memory import aligned
 from ..engine.pace import SLICE_SECONDS
+from ..engine.passes import Passes
 from ..engine.run import DIVERGED, NO_DESCENT, RUNNING, Judge, Run
-from ..engine.streaming import passes_over
+from ..engine.streaming import StreamedPasses, passes_over
 from ..kernels import lbfgs
 from ..kernels.lbfgs import EVALUATIONS, FIRST_ITERATION, GOAL, ITERATION, LARGEST, LOSS, NOISE, NUMBERS, TOLERANCE
 from ..kernels.steps import OUTCOMES, REACHED
@@ -61,6 +62,10 @@ class Lbfgs(Run):
     def _put_point(self, theta: np.ndarray) -> None:
         """theta[0] = the parameters at the point."""
         _point(theta, 0, self._memory.state, self._affine, self._layer, self._like)
+
+    @property
+    def passes(self) -> Passes | StreamedPasses:
+        return self._passes
 
     @property
     def n_threads(self) -> int:

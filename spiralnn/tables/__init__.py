@@ -16,7 +16,7 @@
 What is wrong with a file is one TableError that says where.
 """
 
-from .reading import blocks, check_installed, read_column, read_table
+from .reading import blocks, can_stay, check_installed, named_columns, read_column, read_table, shape_of
 from .table import Table, TableError, is_npy, table_path
 from .writing import writer
 
@@ -24,10 +24,13 @@ __all__ = [
     "Table",
     "TableError",
     "blocks",
+    "can_stay",
     "check_installed",
     "is_npy",
+    "named_columns",
     "read_column",
     "read_table",
+    "shape_of",
     "table_path",
     "writer",
 ]

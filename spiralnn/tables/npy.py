@@ -20,6 +20,11 @@ def read(path: Path) -> Table:
     return Table(matrix, is_finite=True)
 
 
+def shape(path: Path) -> tuple[int, int]:
+    found: tuple[int, int] = _open_matrix(path).shape
+    return found
+
+
 def blocks(path: Path, rows: int) -> Iterator[Table]:
     matrix = _open_matrix(path)
     for start in range(0, len(matrix), rows):

@@ -34,6 +34,18 @@ def read(path: Path, target: str | None, ignore: Sequence[str]) -> tuple[Table, 
     return Table(matrix, block.columns, is_finite=True), None if target is None else np.concatenate(labels)
 
 
+def names(path: Path, target: str | None, ignore: Sequence[str]) -> tuple[str | None, list[str]]:
+    """Of the column that holds the labels, and of the inputs."""
+    _, columns = _columns(module().ParquetFile(path))
+    place, inputs = choose_columns(target, ignore, columns, len(columns))
+    return None if place is None else columns[place], [columns[i] for i in inputs]
+
+
+def shape(path: Path) -> tuple[int, int]:
+    file = module().ParquetFile(path)
+    return file.metadata.num_rows, len(_columns(file)[0])
+
+
 def blocks(path: Path, rows: int, target: str | None, ignore: Sequence[str]) -> Iterator[Table]:
     left_out = [*ignore, *([] if target is None else [target])]
     for block, _ in _blocks(module().ParquetFile(path), rows, None, left_out):

@@ -35,6 +35,26 @@ def read_table(
         return csv.read(path, target, header, separator, ignore, classes)
 
 
+def can_stay(path: Path) -> bool:
+    """Whether the file can be read a run of rows at a time, wherever these are."""
+    return kind_of(path) in (".npy", ".parquet")
+
+
+def named_columns(path: Path, target: str | None, ignore: Sequence[str]) -> tuple[str | None, list[str] | None]:
+    """Of a file that can stay, names of the column target and of the inputs: None for .npy, which has none."""
+    with told(path):
+        if kind_of(path) == ".npy":
+            _refuse_columns(target, ignore)
+            return None, None
+        return parquet.names(path, target, ignore)
+
+
+def shape_of(path: Path) -> tuple[int, int]:
+    """Rows and columns of a file that can stay."""
+    with told(path):
+        return npy.shape(path) if kind_of(path) == ".npy" else parquet.shape(path)
+
+
 def blocks(
     path: Path,
     rows: int,

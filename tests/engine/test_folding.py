@@ -34,7 +34,7 @@ SHAPES = [(1, 2, 5, 3), (300, 2, 100, 3), (20_001, 28, 16, 2), (9_001, 5, 0, 4),
 def small_pieces(monkeypatch):
     """Pieces of a few rows, and threads for however little there is to do."""
     monkeypatch.setattr(folding, "PIECE_BYTES", 1 << 14)
-    monkeypatch.setattr(folding, "threads_for", lambda flops, parts, wanted, steps: wanted)
+    monkeypatch.setattr(folding, "threads_for", lambda flops, parts, wanted: wanted)
 
 
 def make(N, D, K, dtype, weighted, seed=0):
@@ -152,7 +152,8 @@ def test_pieces_are_whole_tiles_and_cover_all_rows(plan, N, most):
 @pytest.mark.parametrize(
     "labels",
     [np.array([3, 5, 9]), np.array([0, 1, 2]), np.array([-5, 0, 70_000]), np.array([False, True]),
-     np.array(["a", "bc", "d"]), np.array([1.0, 2.0, 1e9]), np.array([0, 2**63], np.uint64), np.array([-128, 127], np.int8)],
+     np.array(["a", "bc", "d"]), np.array([1.0, 2.0, 1e9]), np.array([0, 2**63], np.uint64),
+     np.array([-128, 127], np.int8)],
     ids=str,
 )  # fmt: skip
 @pytest.mark.parametrize("class_weight", [None, "balanced"])
@@ -233,7 +234,7 @@ def test_digests_do_not_depend_on_threads_or_pieces(monkeypatch):
     found = digests(Threads(Rows.of(X, y, w), 1), coding)
     assert set(found) == {"X", "y", "sample_weight or class_weight"}
     monkeypatch.setattr(folding, "PIECE_BYTES", 1 << 13)
-    monkeypatch.setattr(folding, "threads_for", lambda flops, parts, wanted, steps: wanted)
+    monkeypatch.setattr(folding, "threads_for", lambda flops, parts, wanted: wanted)
     assert digests(Threads(Rows.of(X, y, w), 3), coding) == found
     for name, array in (("X", X), ("y", y), ("sample_weight or class_weight", w)):
         before = array[9_000].copy()
