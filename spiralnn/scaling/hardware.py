@@ -34,6 +34,7 @@ CHAINS = (6, 12)
 CHAIN_STEPS = 1 << 20  # 5 ms a round; below 2^24, up to where float32 counts exactly
 MEMORY_BYTES = 256 << 20  # read in a round, at least: several last-level caches
 MEMORY_BYTES_PER_THREAD = 32 << 20  # large machines have a last-level cache for every few cores
+FILE_BLOCK = 4 << 20  # as rows are read
 ROUNDS = 4  # at least; the first of them may compile
 
 
@@ -122,6 +123,33 @@ def read_bandwidth(dtype: Any, n_threads: int = 1, seconds: float = 0.2, *, n_by
 
     arguments = [(a, i * share * run, (i + 1) * share * run, sums[i]) for i in range(n_threads)]
     return _best_rate(_sum_memory, arguments, reset, correct, float(a.nbytes), seconds)
+
+
+def file_rate(path: Any, n_threads: int = 1, before: Callable[[], object] | None = None, rounds: int = 2) -> float:
+    """Bytes a second that so many threads read a file with, a block each after the other, into memory that stays in
+    caches: from the system's own copy, or from the disk where `before` has the system forget that."""
+    size = os.path.getsize(path)
+    blocks = range(0, size, FILE_BLOCK)
+    best = 0.0
+    for _ in range(rounds):
+        if before is not None:
+            before()
+        counts = np.zeros(n_threads, np.int64)
+
+        def enter(thread: int, counts: Any = counts) -> None:
+            buffer = bytearray(FILE_BLOCK)
+            with open(path, "rb", buffering=0) as file:
+                for start in blocks[thread::n_threads]:
+                    file.seek(start)
+                    counts[thread] += file.readinto(buffer)
+
+        begun = time.perf_counter()
+        run_threads(enter, n_threads, np.zeros(SIZE, np.int64))
+        seconds = time.perf_counter() - begun
+        if int(counts.sum()) != size:
+            raise RuntimeError(f"{str(path)!r} gave {counts.sum()} of {size} bytes: its rate says nothing")
+        best = max(best, size / seconds)
+    return best
 
 
 def _best_rate(

@@ -5,55 +5,72 @@ Every measurement is checked against the reference before it counts, and written
 
 import contextlib
 import importlib.util
-import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from ..engine.display import Bar
 from ..files.whole_file import unwritable
-from ..solvers.descent import Descent
-from . import hardware, report
+from ..rows.opening import open_rows
+from . import cases, costs, hardware, page, ranks, report
+from .cases import DISK, FILES, MEMORY, Case, ScalingError, Settings
+from .costs import MAKING, WRITING, Cost
 from .measuring import check, measure
-from .planning import Case, ScalingError, Schedule, Settings, hidden_units, largest_sizes, make_schedule
-from .results import Results, Row
-from .rows import REG, STEP_SIZE, expected_losses, make_rows, start
+from .planning import Once, Schedule, check_sizes
+from .progress import Display
+from .results import Results
+from .rows import Files, begin, expected_losses, make_rows, start, write_rows
 
 LIMIT_SECONDS = 0.2  # for each limit of each number of threads
+SETTLED = 3  # cases after which the time left is known, about
 
 
 def run(settings: Settings, tell: Callable[[str], object]) -> bool:
     """Do it all; tell is called with what there is to say in between. Whether it was not interrupted."""
-    results = Results(settings.out / "scale.json", settings.hidden)
+    results = Results(settings.out / "scale.json")
     if settings.resume:
         results.load()
-    largest_sizes(settings)  # tells now what cannot be, not after measuring the limits
+    check_sizes(settings)  # tells now what cannot be, not after measuring the limits
+    if settings.ranks and (reason := ranks.missing(settings.mpiexec)):
+        tell(f"no ranks are measured: {reason}")
+        settings = settings._replace(ranks=())
     whole = True
     try:
         _measure_limits(settings, results)
-        schedule = make_schedule(settings, results.limits, [row.case for row in results.rows])
+        schedule = Schedule(settings, results.limits, {row.case for row in results.rows})
         print(report.schedule_text(settings, results.limits, schedule, len(results.rows)), flush=True)
-        _load_kernels(settings, schedule)
-        _measure_all(settings, schedule, results, tell)
+        _load_kernels(settings)
+        with contextlib.closing(_Run(settings, schedule, results)) as job:
+            left = job.measure_all()
+        if left:
+            tell(f"the budget is used up; --resume measures the {left} cases left")
     except KeyboardInterrupt:
         whole = False
         if results.rows:
             results.save()  # the signal may have come while a row was being written
         tell("interrupted; --resume goes on with what is missing")
     if results.rows:
-        print(report.table(results.rows))
+        for title, table in report.sections(results, settings.sizes):
+            print(f"\n{title}\n{table}")
         if settings.figures and importlib.util.find_spec("matplotlib") is None:
             tell("no figures without matplotlib: pip install spiralnn[plot]")
         elif settings.figures:
-            _draw(settings.out, results)
+            _draw(settings, results)
+        if settings.page:
+            page.write(settings, results)
     return whole
+
+
+def all_threads(settings: Settings) -> list[int]:
+    """Numbers of threads whose limits must be known: of one process, and of all ranks together."""
+    of_ranks = [n * settings.threads_per_rank for n in settings.ranks]
+    return sorted({1, *settings.threads, *of_ranks})
 
 
 def _measure_limits(settings: Settings, results: Results) -> None:
     for dtype in settings.dtypes:
-        for n_threads in settings.threads:
+        for n_threads in all_threads(settings):
             if (dtype, n_threads) not in results.limits:
                 try:
                     results.limits[dtype, n_threads] = hardware.measure(dtype, n_threads, LIMIT_SECONDS)
@@ -61,79 +78,150 @@ def _measure_limits(settings: Settings, results: Results) -> None:
                     raise ScalingError(str(error)) from error
 
 
-def _load_kernels(settings: Settings, schedule: Schedule) -> None:
+def _load_kernels(settings: Settings) -> None:
     """Compile them where they are not on disk: neither the budget nor a measurement shall pay for it."""
-    for dtype, model in sorted({(case.dtype, case.model) for case in schedule.cases if case.threads}):
-        X, y = make_rows(100, dtype)
-        Descent(X, y, start(hidden_units(model, settings.hidden), dtype), step_size=STEP_SIZE, reg=REG).run(1)
+    for shape in settings.shapes:
+        for dtype in settings.dtypes:
+            X, y = make_rows(100, shape.D, shape.K, dtype)
+            for solver in settings.solvers:
+                begin(solver, X, y, start(shape, dtype), n_threads=1).run(1)
 
 
-def _measure_all(
-    settings: Settings, schedule: Schedule, results: Results, tell: Callable[[str], object]
-) -> None:
-    cases = schedule.cases
-    deadline = time.perf_counter() + settings.budget
-    expected: dict[tuple[str, int, str], list[float]] = {}
-    X = y = np.empty(0)
-    with contextlib.closing(_Display(cases)) as display:
-        for i, (case, planned) in enumerate(cases.items()):
-            if time.perf_counter() > deadline:
-                tell(f"the budget is used up; --resume measures the {len(cases) - i} cases left")
-                return
-            display.advance(case, 0.0)
-            if X.dtype != case.dtype or len(X) == 0:
-                X = y = np.empty(0)  # given back first
-                X, y = make_rows(max(c.N for c in cases if c.dtype == case.dtype), case.dtype)
-            params = start(hidden_units(case.model, settings.hidden), case.dtype)
-            key = case[:3]
-            if key not in expected:
-                expected[key] = expected_losses(X, y, params, case.N)
-            limit = results.limits[case.dtype, case.threads or max(settings.threads)]
+class _Run:
+    """What is held while cases are measured: rows of one data set, in memory and in files."""
 
-            def tick(share: float, case: Case = case, planned: float = planned) -> None:
-                display.advance(case, share * planned)
+    def __init__(self, settings: Settings, schedule: Schedule, results: Results) -> None:
+        self._settings, self._schedule, self._results = settings, schedule, results
+        self._X = self._y = np.empty(0)
+        self._files: Files | None = None
+        self._data: tuple[str, int, int] | None = None
+        self._expected: dict[tuple[object, ...], list[float]] = {}
+        self._threads = max(settings.threads)
+        self._fitted: set[tuple[object, ...]] = set()
+        self._display = Display()
 
-            row = measure(case, X, y, params, settings.hidden, limit, schedule.case_seconds, tick)
-            check(row, expected[key], results.rows)
+    def measure_all(self) -> int:
+        """What fits the budget; how many cases are left for lack of it."""
+        schedule, results = self._schedule, self._results
+        n_done, spent, told, settled = 0, 0.0, 0.0, 0.0
+        while (plan := schedule.plan()).cases:
+            case, planned = plan.cases[0]
+            schedule.begin(case)
+            self._display.begin(case, plan)
+            clock = time.perf_counter()
+            for once in schedule.once(case):
+                self._do_once(once, case)
+            seconds = schedule.case_seconds
+            begun = time.perf_counter()
+            row = measure(
+                case, self._X, self._y, self._files, self._settings, results.limits, results.rates, seconds,
+                schedule.left, lambda share, planned=planned: self._display.advance(share * planned),  # type: ignore
+            )  # fmt: skip
+            took = time.perf_counter() - begun
+            check(row, self._expected[_expected_key(case, schedule)], results.rows)
             results.rows.append(row)
             results.save()
-            display.end(row)
+            schedule.measured(case, row.median, row.steps * row.rounds, took)
+            seconds = time.perf_counter() - clock
+            schedule.spend(seconds)
+            spent += seconds
+            plan = schedule.plan()
+            self._display.end(row, plan)
+            n_done += 1
+            if n_done == SETTLED:
+                told, settled = plan.seconds, spent
+            if self._is_to_fit(case):
+                self._fit(case)
+        if n_done >= SETTLED:
+            took = spent - settled
+            results.estimates.append({"cases": SETTLED, "told": told, "took": took})
+            results.save()
+            print(f"after {SETTLED} cases {told:.0f} s were said to be left: it took {took:.0f} s")
+        return len(schedule.plan().too_long)
 
+    def _do_once(self, once: Once, case: Case) -> None:
+        data = (case.dtype, case.D, case.K)
+        if data != self._data:
+            self._forget()
+            self._data = data
+        begun = time.perf_counter()
+        what = once.key[0]
+        if what == "rows":
+            self._X = self._y = np.empty(0)  # given back first
+            self._X, self._y = make_rows(case.N, case.D, case.K, case.dtype)
+            self._note(MAKING, case, MEMORY, time.perf_counter() - begun)
+        elif what == "files":
+            self._write(case)
+        elif what == "look":
+            self._keep(costs.measure(self._X[: case.N], self._y[: case.N], MEMORY, self._threads))
+        else:
+            params = start(case.model, case.dtype)
+            self._expected[once.key] = expected_losses(self._X, self._y, params, case)
+        self._schedule.did_once(once, time.perf_counter() - begun)
 
-class _Display:
-    """How far the schedule is: a bar in seconds of it, or where there can be none a line for every case, on stderr."""
+    def _write(self, case: Case) -> None:
+        """Rows to files, and what reading them takes."""
+        if self._files is not None:
+            self._files.remove()
+        begun = time.perf_counter()
+        try:
+            self._files = write_rows(self._settings.scratch, self._X[: case.N], self._y[: case.N])
+            self._note(WRITING, case, FILES, time.perf_counter() - begun)
+            if self._files.n_bytes >= cases.COLD_BYTES:  # of less it would be the rate that threads start with
+                self._measure_rates(self._files)
+        except OSError as error:
+            raise ScalingError(unwritable(self._settings.scratch, "rows", error)) from error
+        if self._settings.out_of_core:
+            rows: Any = open_rows(self._files.X, self._files.y)
+            self._keep(costs.measure(rows, None, FILES, self._threads))
 
-    def __init__(self, cases: dict[Case, float]) -> None:
-        self._n_cases, self._n_done = len(cases), 0
-        self._total, self._seconds = sum(cases.values()), 0.0
-        self._began = time.perf_counter()
-        self._bar = None
-        if sys.stderr.isatty() and importlib.util.find_spec("tqdm"):
-            layout = "{percentage:3.0f}% |{bar}| {elapsed}, {remaining} left{postfix}"
-            self._bar = Bar(self._total, layout=layout, leave=False)
+    def _measure_rates(self, files: Files) -> None:
+        rates = self._results.rates
+        rates[FILES] = max(hardware.file_rate(files.X, self._threads), rates.get(FILES, 0.0))
+        cold = hardware.file_rate(files.X, self._threads, files.forget, rounds=1)
+        rates[DISK] = max(cold, rates.get(DISK, 0.0))
 
-    def advance(self, case: Case, seconds: float) -> None:
-        """So many seconds of the schedule are over."""
-        self._seconds += seconds
-        if self._bar is not None:
-            self._bar.show(self._seconds, report.case_name(case))
+    def _is_to_fit(self, case: Case) -> bool:
+        """Whether a whole fit was asked for, of the first case of its shape and dtype: that of the most rows."""
+        settings, key = self._settings, (case.model, case.dtype)
+        if not settings.fit or key in self._fitted or case.is_streamed or case.threads != self._threads:
+            return False
+        self._fitted.add(key)
+        return True
 
-    def end(self, row: Row) -> None:
-        self._n_done += 1
-        if self._bar is None:
-            pace = (time.perf_counter() - self._began) / self._seconds
-            left = max(0.0, self._total - self._seconds) * pace
-            print(f"{self._n_done}/{self._n_cases} {report.line(row)}; {left:.0f} s left", file=sys.stderr)
+    def _fit(self, case: Case) -> None:
+        found = costs.fit(case, self._X[: case.N], self._y[: case.N], self._settings.fit, self._settings.scratch)
+        self._keep([found])
+        self._results.save()
+
+    def _note(self, what: str, case: Case, place: str, seconds: float) -> None:
+        self._keep([Cost(what, case.dtype, case.D, case.N, place, 1, seconds)])
+
+    def _keep(self, found: list[Cost]) -> None:
+        """In the place of those that a run before had of the same."""
+        known = {cost[:-1] for cost in found}
+        self._results.costs = [cost for cost in self._results.costs if cost[:-1] not in known] + found
+
+    def _forget(self) -> None:
+        self._X = self._y = np.empty(0)
+        self._expected.clear()
+        if self._files is not None:
+            self._files.remove()
+            self._files = None
 
     def close(self) -> None:
-        if self._bar is not None:
-            self._bar.close()
+        self._forget()
+        self._display.close()
 
 
-def _draw(folder: Path, results: Results) -> None:
+def _expected_key(case: Case, schedule: Schedule) -> tuple[object, ...]:
+    return next(once.key for once in schedule.once(case, {}) if once.key[0] == "expect")
+
+
+def _draw(settings: Settings, results: Results) -> None:
     from . import figures
 
     try:
-        figures.draw(folder, results.rows, results.limits, results.model["hidden"], results.machine["cpu"])
+        figures.draw(settings.out, results, settings.sizes)
     except OSError as error:
-        raise ScalingError(unwritable(folder, "figures", error)) from error
+        raise ScalingError(unwritable(settings.out, "figures", error)) from error

@@ -1,4 +1,4 @@
-"""`spiralnn scale`: what it plans, that it measures what is right, and that nothing measured is lost."""
+"""`spiralnn scale`: that it measures what is right, tells it, and loses nothing that was measured."""
 
 import contextlib
 import io
@@ -7,128 +7,45 @@ import os
 import signal
 import struct
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 from commands import assert_wrong_usage, png_size, start
+from scaling_runs import LIMITS, SMALL, assert_one_line, case, row, rows_of, scale
 
 from spiralnn import cli
 from spiralnn.kernels import reference
-from spiralnn.scaling import hardware, measuring, planning, report, results, rows, run
+from spiralnn.kernels.models import Model
+from spiralnn.scaling import hardware, measuring, ranks, results, rows, run
+from spiralnn.scaling.cases import Case, ScalingError
 from spiralnn.scaling.hardware import Limits
-from spiralnn.scaling.planning import Case
 
-FIGURES = {"scale-time.png", "scale-row.png", "scale-memory.png", "scale-threads.png"}
-LIMITS = {(dtype, n): Limits(5e10 * n, 3e10) for dtype in ("float64", "float32") for n in (1, 2)}
-
-
-def settings(**changes):
-    default = planning.Settings(
-        models=("linear", "two-layer"), dtypes=("float64",), sizes=[1000, 10**5, 10**7], explicit=False, threads=[1, 2],
-        hidden=100, budget=1e6, memory=1 << 40, out=Path("out"), resume=False, reference=True, figures=False,
-    )  # fmt: skip
-    return default._replace(**changes)
-
-
-def rows_of(folder):
-    content = json.loads((folder / "scale.json").read_text())
-    return [results.Row(**row) for row in content["rows"]]
-
-
-# the plan
-
-
-def test_default_sizes_and_threads():
-    assert planning.default_sizes(10_000) == [1000, 3000, 10_000]
-    assert planning.default_sizes(9_999) == [1000, 3000]
-    assert planning.default_sizes(10**8)[-2:] == [3 * 10**7, 10**8]
-    assert planning.default_threads(1) == [1]
-    assert planning.default_threads(6) == [1, 2, 4, 6]
-    assert planning.default_threads(8) == [1, 2, 4, 8]
-
-
-def test_everything_is_planned_where_there_is_time_and_memory():
-    plan = planning.make_schedule(settings(), LIMITS, [])
-    wanted = {Case("float64", N, model, n) for N in (1000, 10**5, 10**7) for model in ("linear", "two-layer")
-              for n in (0, 1, 2)}  # fmt: skip
-    assert set(plan.cases) == wanted
-    assert plan.too_large == plan.too_long == []
-    assert [case.N for case in plan.cases] == sorted(case.N for case in plan.cases)
-    assert not any(case.threads == 0 for case in planning.make_schedule(settings(reference=False), LIMITS, []).cases)
-
-
-def test_memory_bounds_the_data_and_the_reference():
-    # 10^7 rows of two float64 and a byte are 170 MB; the reference needs 208 and 1908 bytes a row beside them
-    plan = planning.make_schedule(settings(memory=500_000_000), LIMITS, [])
-    assert plan.too_large == [Case("float64", 10**7, model, 0) for model in ("linear", "two-layer")]
-    assert planning.reference_bytes(plan.too_large[1], 100) == 1908 * 10**7
-    plan = planning.make_schedule(settings(memory=169_000_000), LIMITS, [])
-    assert {case.N for case in plan.too_large if case.threads} == {10**7}
-    assert not plan.too_long
-    assert planning.make_schedule(settings(memory=10), LIMITS, []).cases == {}
-
-
-def test_what_was_asked_for_by_size_must_fit():
-    with pytest.raises(planning.ScalingError, match=r"^10,000,000 rows of float64 need 162 MiB, but 161 MiB of"):
-        planning.make_schedule(settings(memory=169_000_000, explicit=True), LIMITS, [])
-
-
-@pytest.mark.parametrize("budget", [0, 3, 20, 100])
-def test_the_budget_bounds_the_plan(budget):
-    plan = planning.make_schedule(settings(budget=budget), LIMITS, [])
-    assert sum(plan.cases.values()) <= budget
-    assert len(plan.cases) + len(plan.too_long) == 18 and not plan.too_large
-    assert plan.too_long and (budget == 0 or Case("float64", 1000, "linear", 1) in plan.cases)
-
-
-def test_the_budget_is_spent_on_the_fused_kernels_first():
-    plan = planning.make_schedule(settings(budget=20), LIMITS, [])
-    assert all(case.threads == 0 for case in plan.too_long)
-    assert Case("float64", 10**7, "two-layer", 1) in plan.cases
-    assert Case("float64", 10**7, "two-layer", 0) in plan.too_long
-
-
-def test_what_is_done_is_not_planned_again():
-    everything = planning.make_schedule(settings(), LIMITS, [])
-    some = list(everything.cases)[3:]
-    assert list(planning.make_schedule(settings(), LIMITS, some).cases) == list(everything.cases)[:3]
-
-
-def test_the_plan_tells_what_is_left_out_and_why():
-    asked = settings(memory=500_000_000, budget=10, threads=[1, 64])
-    limits = {**LIMITS, ("float64", 64): Limits(1e12, 1e11)}
-    text = report.schedule_text(asked, limits, planning.make_schedule(asked, limits, []), 0)
-    lines = text.splitlines()
-    assert "limit of this machine, float64, 1 thread: 50.0 Gflop/s, 30.0 GB/s" in lines
-    assert any(line.startswith("this process may use ") for line in lines)
-    assert "memory: 477 MiB may be used; the largest data take 162 MiB" in lines
-    assert any(line.startswith("time: about ") and line.endswith(" of a budget of 10 s") for line in lines)
-    assert "left out for lack of memory:" in lines and "left out for lack of time:" in lines
-    assert "  two-layer, float64, reference: 10,000,000 rows" in lines
-
+FIGURES = {"scale-time.png", "scale-row.png", "scale-strong.png"}
+pytestmark = pytest.mark.usefixtures("short")
 
 # the data and the losses to expect
 
 
-def test_rows_are_shuffled_repeat_and_do_not_depend_on_how_many():
-    X, y = rows.make_rows(700_000, "float32")
-    assert X.dtype == np.float32 and y.dtype == np.uint8 and X.flags.c_contiguous
-    assert set(y[:1000]) == {0, 1, 2}
-    assert np.isfinite(X).all() and 0.9 < np.abs(X).max() <= 1
-    period = planning.PERIOD
-    assert np.array_equal(X[period : 2 * period], X[:period]) and np.array_equal(X[2 * period :], X[:100_000])
-    assert np.array_equal(y[2 * period :], y[:100_000])
-    for N in (1, 30_000, 30_001, period):
-        some_X, some_y = rows.make_rows(N, "float32")
-        assert np.array_equal(some_X, X[:N]) and np.array_equal(some_y, y[:N])
+@pytest.mark.parametrize(("D", "K"), [(2, 3), (5, 4)])
+def test_rows_are_shuffled_repeat_and_do_not_depend_on_how_many(D, K):
+    period = rows.PERIOD
+    X, y = rows.make_rows(300 * period + 17, D, K, "float32")  # more than are written at a time
+    assert X.dtype == np.float32 and y.dtype == np.uint8 and X.flags.c_contiguous and X.shape == (len(y), D)
+    assert set(y[:1000]) == set(range(K))
+    assert np.isfinite(X).all() and X[:period].std() > 0.1
+    assert (X[: 300 * period].reshape(300, period, D) == X[:period]).all()
+    assert (y[: 300 * period].reshape(300, period) == y[:period]).all()
+    assert np.array_equal(X[300 * period :], X[:17]) and np.array_equal(y[300 * period :], y[:17])
+    for few in (1, period - 1, period, period + 1):
+        some_X, some_y = rows.make_rows(few, D, K, "float32")
+        assert np.array_equal(some_X, X[:few]) and np.array_equal(some_y, y[:few])
 
 
-@pytest.mark.parametrize("N", [1, 999, 10_001, 300_000, 700_001])
+@pytest.mark.parametrize("n_rows", [1, 999, 10_000, 20_000, 20_001])
 @pytest.mark.parametrize("H", [0, 3])
-def test_expected_losses_are_those_of_all_rows(N, H):
-    X, y = rows.make_rows(N, "float64")
-    params = rows.start(H, "float64")
+def test_expected_losses_are_those_of_all_rows(n_rows, H):
+    X, y = rows.make_rows(n_rows, 2, 3, "float64")
+    params = rows.start(Model(2, H, 3), "float64")
     kernel = reference.two_layer_loss_gradients if H else reference.linear_loss_gradients
     moved, losses = [p.copy() for p in params], []
     for _ in range(2):
@@ -137,28 +54,28 @@ def test_expected_losses_are_those_of_all_rows(N, H):
         for p, dp in zip(moved, gradients, strict=True):
             p -= rows.STEP_SIZE * dp
     assert losses[1] < losses[0]
-    np.testing.assert_allclose(rows.expected_losses(X, y, params, N), losses, rtol=1e-12)
+    np.testing.assert_allclose(rows.expected_losses(X, y, params, case(n_rows, H=H)), losses, rtol=1e-12)
+    quasi_newton = rows.expected_losses(X, y, params, case(n_rows, H=H, solver="lbfgs"))
+    assert len(quasi_newton) == 2 and quasi_newton[1] < quasi_newton[0] < losses[0]
+
+
+def test_files_hold_the_rows_and_go_again(tmp_path):
+    X, y = rows.make_rows(rows.PERIOD + 5, 3, 4, "float32")
+    files = rows.write_rows(tmp_path, X, y)
+    assert np.array_equal(np.load(files.X), X) and np.array_equal(np.load(files.y), y)
+    assert files.n_bytes == sum(path.stat().st_size for path in tmp_path.iterdir()) and len(X) == files.N
+    opened = rows.first_rows(files, 500)
+    assert opened.shape == (500, 3)
+    assert np.array_equal(opened.X.read(100, 500), X[100:500])
+    assert hardware.file_rate(files.X, 2, files.forget) > 0
+    files.remove()
+    assert list(tmp_path.iterdir()) == []
 
 
 # a run
 
-
-@pytest.fixture(scope="module")
-def short():
-    """Cases of hundredths of a second."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(planning, "CASE_SECONDS", 0.01)
-        patch.setattr(run, "LIMIT_SECONDS", 0.0)
-        yield
-
-
-@pytest.fixture
-def fast(short, monkeypatch):
-    """And limits by word."""
-    monkeypatch.setattr(hardware, "measure", lambda dtype, n_threads, seconds: LIMITS[dtype, n_threads])
-
-
-WHOLE = ("--sizes=200,900", "--threads=1,2", "--dtype=both", "--hidden=5")
+WHOLE = ("--sizes=200,900", "--threads=1,2", "--shape", "2", "5", "3", "--solver=both", "--out-of-core", "--fit=3",
+         "--page")  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -172,67 +89,119 @@ def measured(short, tmp_path_factory):
     return (code, out.getvalue().splitlines(), err.getvalue().splitlines()), folder
 
 
+def wanted_cases():
+    for dtype in ("float32", "float64"):
+        for size in (200, 900):
+            for solver in ("gd", "lbfgs"):
+                for place in ("memory", "files"):
+                    yield from (Case(2, 5, 3, dtype, size, solver, place, 0, n) for n in (1, 2))
+            yield Case(2, 5, 3, dtype, size, "gd", "memory", 0, 0)
+
+
 def test_every_case_is_measured_and_right(measured):
     lines = rows_of(measured[1])
-    wanted = {(dtype, N, model, n) for dtype in ("float64", "float32") for N in (200, 900)
-              for model in ("linear", "two-layer") for n in (0, 1, 2)}  # fmt: skip
-    assert len(lines) == len(wanted) and {row.case for row in lines} == wanted
-    for row in lines:
-        assert row.median >= row.fastest > 0 and row.rounds >= 3 and row.steps >= 1
-        assert row.ns_per_row == pytest.approx(1e9 * row.median / row.N)
-        assert row.efficiency > 0 and row.bandwidth_share > 0
-        X, y = rows.make_rows(row.N, row.dtype)
-        params = rows.start(5 if row.model == "two-layer" else 0, row.dtype)
-        expected = rows.expected_losses(X, y, params, row.N)
-        np.testing.assert_allclose(row.losses[:2], expected, rtol=1e-12 if row.dtype == "float64" else 2e-5)
-    if sys.platform == "linux":
-        assert all(row.peak_bytes is not None for row in lines)
+    assert len(lines) == len(set(wanted_cases())) and {line.case for line in lines} == set(wanted_cases())
+    for line in lines:
+        assert line.median >= line.fastest > 0 and line.rounds >= 3 and line.steps >= 1
+        assert line.ns_per_row == pytest.approx(1e9 * line.median / line.N)
+        assert 0 < line.share <= 1 and line.launch >= 0
+        assert line.ran <= line.threads and (line.ran > 0) == (line.threads > 0)
+        assert (line.vectors is not None) == (line.solver == "lbfgs") and (line.vectors or 1) > 0
+        X, y = rows.make_rows(line.N, 2, 3, line.dtype)
+        expected = rows.expected_losses(X, y, rows.start(line.case.model, line.dtype), line.case)
+        rtol = measuring.TOLERANCES[line.dtype, line.solver == "gd"]
+        np.testing.assert_allclose(line.losses, expected, rtol=rtol)
+    # the same bits for any number of threads, in memory and from files
+    for line in lines:
+        if line.threads:
+            same = {tuple(other.losses) for other in lines if other.threads and other.case._replace(
+                threads=1, place="memory") == line.case._replace(threads=1, place="memory")}  # fmt: skip
+            assert len(same) == 1
 
 
-def test_the_plan_comes_first_then_the_table(measured):
+def test_the_plan_comes_first_then_the_tables(measured):
     (_, out, err), _ = measured
-    assert out[0] == "one step of gradient descent, linear and two-layer: 2 inputs, 5 hidden units, 3 classes"
+    assert out[0] == "a pass over the rows by gd and lbfgs, (inputs, hidden units, classes) (2, 5, 3)"
     assert sum(line.startswith("limit of this machine") for line in out) == 4
-    assert "to measure: 24 cases" in out
-    assert "  two-layer, float32, fused, 2 threads: 200  900 rows" in out
-    head = next(i for i, line in enumerate(out) if line.startswith("model "))
-    assert len(out) - head == 1 + 24
-    assert len(err) == 24 and err[-1].startswith("24/24 ") and err[-1].endswith("; 0 s left")
+    assert f"to measure: {len(set(wanted_cases()))} cases" in out
+    assert "  (2, 5, 3) float32, lbfgs, 2 threads, from files: 200  900 rows" in out
+    head = next(i for i, line in enumerate(out) if line.startswith("shape "))
+    assert out[head - 1] == "a pass" and out[head + 1 + len(set(wanted_cases()))] == ""
+    titles = [line for line in out if line.startswith(("strong scaling", "weak scaling", "once before"))]
+    assert titles == ["strong scaling: the same rows", "once before a fit"]  # of few rows weak scaling says nothing
+    n_cases = len(set(wanted_cases()))
+    assert len(err) == n_cases
+    assert err[-1].startswith(f"{n_cases}/{n_cases} ") and err[-1].endswith("; 0 s left")
+
+
+def test_what_is_done_once_is_measured_and_told(measured):
+    costs = json.loads((measured[1] / "scale.json").read_text())["costs"]
+    for dtype in ("float32", "float64"):
+        for place in ("memory", "files"):
+            what = {cost["what"] for cost in costs if (cost["dtype"], cost["place"]) == (dtype, place)}
+            expected = {"checks", "statistics", "digest", "making" if place == "memory" else "writing"}
+            assert {one for one in what if not one.startswith("whole fit")} == expected
+        fits = [cost["what"] for cost in costs if cost["dtype"] == dtype and cost["what"].startswith("whole fit")]
+        assert len(fits) == 1 and fits[0].startswith("whole fit, (2, 5, 3) lbfgs, ")
+    assert all(cost["seconds"] > 0 and cost["N"] == 900 for cost in costs)
+    assert not list(measured[1].glob("*.npy")) and not list(measured[1].glob("*.checkpoint"))
 
 
 def test_the_file_says_where_it_comes_from(measured):
     content = json.loads((measured[1] / "scale.json").read_text())
     assert set(content["machine"]) == {"cpu", "cores", "versions", "command", "date"}
     assert set(content["machine"]["versions"]) == {"spiralnn", "Python", "NumPy", "Numba"}
-    assert content["model"] == {"inputs": 2, "hidden": 5, "classes": 3}
     assert content["machine"]["command"].startswith("spiralnn")
-    assert {(row["dtype"], row["threads"]) for row in content["limits"]} == set(LIMITS)
-    assert all(row["flops"] > 0 and row["bandwidth"] > 0 for row in content["limits"])
+    assert {(line["dtype"], line["threads"]) for line in content["limits"]} == set(LIMITS)
+    assert all(line["flops"] > 0 and line["bandwidth"] > 0 for line in content["limits"])
+    (estimate,) = content["estimates"]
+    assert estimate["cases"] == 3 and estimate["told"] > 0 and estimate["took"] > 0
+    assert content["rates"] == []  # such small files tell nothing of the disk
 
 
-def test_figures(measured):
+def test_figures_and_page(measured):
     pytest.importorskip("matplotlib")
-    expected = FIGURES if sys.platform == "linux" else FIGURES - {"scale-memory.png"}
-    assert {path.name for path in measured[1].glob("*.png")} == expected
-    for name in expected:
+    assert {path.name for path in measured[1].glob("*.png")} == FIGURES
+    for name in FIGURES:
         width, height = png_size(measured[1] / name)
-        assert 600 <= width <= 2000 and 500 <= height <= 2000
+        assert 600 <= width <= 3000 and 500 <= height <= 2000
+    page = (measured[1] / "scale.md").read_text()
+    assert all(f"({name})" in page for name in FIGURES)
+    assert page.count("### 1,000,000,000 rows of (2, 5, 3) by lbfgs, ") == 4
+    assert "| checks | 900 | 2 | float32 | files | 2 | " in page
 
 
 def test_resume_with_nothing_left_measures_nothing(measured, capsys):
-    before = (measured[1] / "scale.json").read_bytes()
+    before = json.loads((measured[1] / "scale.json").read_text())
     assert cli.main(["scale", *WHOLE, f"--out={measured[1]}", "--resume", "--no-figures"]) == 0
     out, err = capsys.readouterr()
-    assert "to measure: 0 cases" in out and "measured before: 24 cases" in out and err == ""
-    assert (measured[1] / "scale.json").read_bytes() == before
+    assert "to measure: 0 cases" in out and f"measured before: {len(set(wanted_cases()))} cases" in out and err == ""
+    assert json.loads((measured[1] / "scale.json").read_text()) == before
+
+
+def test_passes_from_the_disk_are_read_from_there(tmp_path, fast, monkeypatch, capsys):
+    monkeypatch.setattr("spiralnn.scaling.cases.COLD_BYTES", 1)
+    forgotten = []
+    forget = rows.Files.forget
+    monkeypatch.setattr(rows.Files, "forget", lambda files: (forgotten.append(files), forget(files)))
+    code, _, _ = scale(tmp_path, capsys, "--out-of-core", "--model=linear", "--no-reference")
+    lines = rows_of(tmp_path)
+    assert code == 0 and [line.place for line in lines] == ["memory", "files", "disk"]
+    rates = json.loads((tmp_path / "scale.json").read_text())["rates"]
+    assert {line["place"] for line in rates} == {"files", "disk"} and all(line["bandwidth"] > 0 for line in rates)
+    # once before the rate of the disk is measured, then before every pass
+    assert len(forgotten) >= 1 + lines[-1].rounds and lines[-1].steps == 1
+
+
+# interrupted, and gone on with
 
 
 @pytest.mark.skipif(
     os.name != "posix" or signal.getsignal(signal.SIGINT) == signal.SIG_IGN, reason="no signals here to inherit"
 )
 @pytest.mark.parametrize("sign", ["SIGINT", "SIGKILL"])
-def test_what_was_measured_survives(sign, short, tmp_path, capsys):
-    options = ("scale", "--sizes=1000,2000", "--threads=1", "--hidden=5", "--no-figures")
+def test_what_was_measured_survives(sign, tmp_path, capsys):
+    options = ("scale", "--sizes=1000,2000", "--threads=1", "--hidden=5", "--no-figures", "--dtype=float64")
     process = start(*options, "--out=.", cwd=tmp_path)
     for _ in range(2):
         process.stderr.readline()
@@ -243,30 +212,45 @@ def test_what_was_measured_survives(sign, short, tmp_path, capsys):
     if sign == "SIGINT":
         assert process.returncode == 130
         assert err.splitlines()[-1] == "spiralnn scale: interrupted; --resume goes on with what is missing"
-        assert len(out[out.index("\nmodel ") + 1 :].splitlines()) == 1 + len(before)
+        assert len(out[out.index("\nshape ") + 1 :].partition("\n\n")[0].splitlines()) == 1 + len(before)
         command = json.loads((tmp_path / "scale.json").read_text())["machine"]["command"]
         assert command.startswith("spiralnn scale --sizes")
     assert cli.main([*options, f"--out={tmp_path}", "--resume"]) == 0
     assert len(capsys.readouterr().err.splitlines()) == 8 - len(before)
     after = rows_of(tmp_path)
     assert after[: len(before)] == before
-    assert len({row.case for row in after}) == len(after) == 8
+    assert len({line.case for line in after}) == len(after) == 8
+
+
+def test_files_go_when_a_run_is_interrupted(tmp_path, fast, monkeypatch, capsys):
+    def interrupt(case, *others):
+        if case.place == "files":
+            assert len(list((tmp_path / "scratch").glob("*.npy"))) == 2
+            raise KeyboardInterrupt
+        return measure(case, *others)
+
+    measure = run.measure
+    monkeypatch.setattr(run, "measure", interrupt)
+    code, _, err = scale(tmp_path, capsys, "--out-of-core", f"--scratch={tmp_path / 'scratch'}")
+    assert code == 130 and "interrupted; --resume" in err
+    assert list((tmp_path / "scratch").iterdir()) == []
+    assert [line.place for line in rows_of(tmp_path)] == ["memory"]
 
 
 def test_too_little_memory_leaves_out_the_reference_and_large_sizes(tmp_path, fast, capsys):
-    options = ("--max-rows=10000", "--memory=0.00005", "--threads=1", "--no-figures", "--hidden=5")
-    assert cli.main(["scale", *options, f"--out={tmp_path}"]) == 0
-    assert {row.case[1:] for row in rows_of(tmp_path)} == {
-        (N, model, 1) for N in (1000, 3000) for model in ("linear", "two-layer")
+    options = ("--max-rows=10000", "--memory=0.00006", "--threads=1", "--no-figures", "--hidden=5", "--dtype=float64")
+    code, out, _ = scale(tmp_path, capsys, small=options)
+    assert code == 0
+    assert {(line.N, line.H, line.threads) for line in rows_of(tmp_path)} == {
+        (size, H, 1) for size in (1000, 3000) for H in (0, 5)
     }
-    out = capsys.readouterr().out.splitlines()
-    assert "left out for lack of memory:" in out
-    assert "  linear, float64, fused, 1 thread: 10,000 rows" in out
-    assert "  linear, float64, reference: 1,000  3,000  10,000 rows" in out
+    assert "left out for lack of memory:" in out.splitlines()
+    assert "  (2, 3) float64, gd, 1 thread: 10,000 rows" in out.splitlines()
+    assert "  (2, 3) float64, gd, reference: 1,000  3,000  10,000 rows" in out.splitlines()
 
 
 def test_an_overrun_budget_ends_the_run_and_resume_goes_on(tmp_path, fast, monkeypatch, capsys):
-    clock = iter(range(0, 10**9, 10))  # every look at the clock: ten seconds later
+    clock = iter(range(0, 10**9))  # every look at the clock: a second later
     monkeypatch.setattr(run.time, "perf_counter", lambda: float(next(clock)))
     code, _, err = scale(tmp_path, capsys, "--budget=20")
     n_done = len(rows_of(tmp_path))
@@ -286,8 +270,8 @@ def test_a_bar_with_the_time_left_on_a_terminal(tmp_path):
 
     reader, terminal = pty.openpty()
     fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("4H", 24, 120, 0, 0))  # lines, columns
-    options = ("--sizes=200", "--threads=1", "--model=linear", "--no-figures", "--out=.")
-    process = start("scale", *options, cwd=tmp_path, stderr=terminal)
+    options = ("--sizes=200", "--threads=1", "--model=linear", "--no-figures", "--out=.", "--dtype=float64")
+    process = start("scale", *options, "--budget=1", cwd=tmp_path, stderr=terminal)
     os.close(terminal)
     shown = ""
     with contextlib.suppress(OSError):  # how Linux tells that the other end is closed
@@ -296,26 +280,56 @@ def test_a_bar_with_the_time_left_on_a_terminal(tmp_path):
     os.close(reader)
     process.communicate(timeout=60)
     assert process.returncode == 0
-    assert "linear, float64, 200 rows, reference" in shown and " left, " in shown
+    assert "(2, 3) float64, 200 rows, gd, 1 thread" in shown and " s left, " in shown
+
+
+# ranks
+
+
+def test_ranks_are_measured_and_come_to_the_same_bits(tmp_path, fast, capsys):
+    pytest.importorskip("mpi4py")
+    if ranks.missing("mpiexec"):
+        pytest.skip("no mpiexec")
+    options = ("--ranks", "2", "--model=linear", "--no-reference", "--solver=lbfgs")
+    code, out, err = scale(tmp_path, capsys, *options)
+    assert code == 0, err
+    here, there = sorted(rows_of(tmp_path), key=lambda line: line.ranks)
+    assert (there.ranks, there.threads, there.ran) == (2, 1, 2) and there.losses == here.losses
+    assert there.peak_bytes is None and there.vectors > 0
+    assert "2 ranks x 1 thread" in out and not list(tmp_path.glob("*.npy"))
+
+
+def test_without_mpi_it_says_what_is_missing_and_measures_the_rest(tmp_path, fast, monkeypatch, capsys):
+    options = ("--ranks", "1", "2", "--model=linear", "--no-reference", "--mpiexec=no-such-program --flag")
+    find = ranks.importlib.util.find_spec
+    monkeypatch.setattr(ranks.importlib.util, "find_spec", lambda name: find("json" if name == "mpi4py" else name))
+    code, out, err = scale(tmp_path, capsys, *options)
+    assert code == 0 and len(rows_of(tmp_path)) == 1
+    told = "no ranks are measured: there is no 'no-such-program --flag': install MPICH or Open MPI, or name it"
+    assert [line for line in err.splitlines() if told in line]
+    monkeypatch.setattr(ranks.importlib.util, "find_spec", lambda name: None if name == "mpi4py" else find(name))
+    code, out, err = scale(tmp_path, capsys, *options)
+    assert code == 0 and "no ranks are measured: mpi4py is not installed: pip install 'spiralnn[mpi]'" in err
+
+
+@pytest.mark.skipif(os.name != "posix", reason="programs of the shell")
+def test_ranks_that_end_with_an_error_are_told(tmp_path, monkeypatch):
+    program = tmp_path / "mpiexec"
+    program.write_text("#!/bin/sh\necho 'rank 1: no such thing' >&2\nexit 3\n")
+    program.chmod(0o755)
+    files = rows.Files(tmp_path / "X.npy", tmp_path / "y.npy", 10)
+    with pytest.raises(ScalingError, match=r"2 ranks x 1 thread: '.*' ended with code 3: rank 1: no such thing"):
+        ranks.measure(case(10, ranks=2), files, str(program), 0.1, 1.0)
+    program.write_text("#!/bin/sh\nsleep 100\n")
+    monkeypatch.setattr(ranks, "PATIENCE_SECONDS", 0.0)
+    monkeypatch.setattr(ranks, "PATIENCE", 0.2)
+    with pytest.raises(ScalingError, match="its processes said nothing for 0 s"):
+        ranks.measure(case(10, ranks=2), files, str(program), 0.1, 1.0)
 
 
 # what goes wrong
 
-
-def scale(tmp_path, capsys, *options):
-    """(exit code, stdout, stderr) of a small run within this process."""
-    small = ("--sizes=200", "--threads=1", "--hidden=5", "--no-figures", f"--out={tmp_path}")
-    code = cli.main(["scale", *small, *options])
-    return code, *capsys.readouterr()
-
-
-def assert_one_line(result, *parts):
-    code, _, err = result
-    assert code == 1 and len(err.splitlines()) == 1 and err.startswith("spiralnn scale: error: ")
-    assert all(part in err for part in parts), err
-
-
-EMPTY = '"machine": {}, "model": {}, "limits": []'
+EMPTY = '"machine": {}, "limits": []'
 
 
 @pytest.mark.parametrize(
@@ -336,16 +350,17 @@ def test_a_file_cut_short_or_with_a_wrong_value_is_told(tmp_path, fast, capsys):
     for broken in (
         whole[: len(whole) // 2],
         whole.replace('"median": ', '"median": -'),
-        whole.replace('"threads": 1, "flops"', '"threads": 2, "flops"'),  # the limit that rows refer to
+        whole.replace('"share": 0', '"share": 7'),
+        whole.replace('"place": "memory", "ranks"', '"place": "cloud", "ranks"'),
+        whole.replace('"dtype": "float64", "threads": 1, "flops"', '"dtype": "float32", "threads": 1, "flops"'),
     ):
         assert broken != whole
         path.write_text(broken)
         assert_one_line(scale(tmp_path, capsys, "--resume"), "cannot resume from")
 
 
-def test_results_of_another_machine_or_model_are_not_mixed(tmp_path, fast, capsys):
+def test_results_of_another_machine_are_not_mixed(tmp_path, fast, capsys):
     assert scale(tmp_path, capsys)[0] == 0
-    assert_one_line(scale(tmp_path, capsys, "--resume", "--hidden=6"), "measured with hidden 5, now it is 6")
     path = tmp_path / "scale.json"
     content = json.loads(path.read_text())
     content["machine"]["versions"]["NumPy"] = "1.0"
@@ -354,31 +369,31 @@ def test_results_of_another_machine_or_model_are_not_mixed(tmp_path, fast, capsy
 
 
 def test_resume_without_a_file_and_a_new_run_over_an_old_one(tmp_path, fast, capsys):
-    assert scale(tmp_path, capsys, "--resume", "--model=linear")[0] == 0
-    assert [row.model for row in rows_of(tmp_path)] == ["linear"] * 2
-    assert scale(tmp_path, capsys, "--resume", "--no-reference")[0] == 0
-    assert [row.model for row in rows_of(tmp_path)] == ["linear"] * 2 + ["two-layer"]
-    assert scale(tmp_path, capsys, "--model=two-layer")[0] == 0
-    assert [row.model for row in rows_of(tmp_path)] == ["two-layer"] * 2
+    small = (*SMALL[:2], *SMALL[3:])
+    assert scale(tmp_path, capsys, "--resume", "--model=linear", small=small)[0] == 0
+    assert [line.H for line in rows_of(tmp_path)] == [0] * 2
+    # shapes may be others
+    assert scale(tmp_path, capsys, "--resume", "--no-reference", "--shape", "3", "4", "2", small=small)[0] == 0
+    assert [line.H for line in rows_of(tmp_path)] == [0] * 2 + [4]
+    assert scale(tmp_path, capsys, "--model=two-layer", "--hidden=5", small=small)[0] == 0
+    assert [line.H for line in rows_of(tmp_path)] == [5] * 2
 
 
 def test_a_wrong_loss_stops_the_run_and_is_not_kept(tmp_path, fast, monkeypatch, capsys):
     right = rows.expected_losses
-    factors = iter([1.0, 1.0 + 1e-9])
-    monkeypatch.setattr(run, "expected_losses", lambda *a: [loss * factor for loss in right(*a)
-                                                               for factor in [next(factors, 1.0)]])  # fmt: skip
-    assert_one_line(scale(tmp_path, capsys), "wrong result: linear, float64, 200 rows, fused, 1 thread")
+    monkeypatch.setattr(run, "expected_losses", lambda *a: [loss * (1 + 1e-9) for loss in right(*a)])
+    assert_one_line(scale(tmp_path, capsys), "wrong result: (2, 5, 3) float64, 200 rows, gd, 1 thread")
     assert not (tmp_path / "scale.json").exists()
 
 
-def test_thread_counts_must_agree_to_the_last_bit():
-    def row(n, losses):
-        return results.Row("float64", 10, "linear", n, f"fused, {n}", 1.0, 1.0, 3, 1, 1.0, 1.0, 1.0, 0, losses)
-
-    losses = [1.0, 0.9, 0.8, 0.7]
-    measuring.check(row(2, losses), losses[:2], [row(1, losses)])
-    with pytest.raises(planning.ScalingError, match="wrong result: linear, float64, 10 rows, fused, 2"):
-        measuring.check(row(2, losses), losses[:2], [row(1, [*losses[:3], np.nextafter(0.7, 1)])])
+@pytest.mark.parametrize("other", [{"threads": 2}, {"place": "files"}, {"ranks": 3}, {"place": "disk", "threads": 4}])
+def test_wherever_rows_lie_losses_must_agree_to_the_last_bit(other):
+    here, there = row(case(10), losses=[1.0, 0.9]), row(case(10, **other), losses=[1.0, 0.9])
+    measuring.check(there, [1.0, 0.9], [here])
+    measuring.check(there, [1.0, 0.9], [row(case(11), losses=[2.0, 0.9])])
+    off = there._replace(losses=[1.0, np.nextafter(0.9, 1)])
+    with pytest.raises(ScalingError, match=r"wrong result: \(2, 100, 3\) float64, 10 rows, gd, "):
+        measuring.check(off, [1.0, 0.9], [here])
 
 
 def test_a_limit_that_cannot_be_trusted_stops_the_run(tmp_path, monkeypatch, capsys):
@@ -395,30 +410,35 @@ def test_a_full_disk_is_told(tmp_path, fast, monkeypatch, capsys):
 
     monkeypatch.setattr(results.results, "write_atomically", write)
     assert_one_line(scale(tmp_path, capsys), "cannot write", "scale.json", "No space left on device")
+    monkeypatch.undo()
+    monkeypatch.setattr(rows.os, "fsync", lambda descriptor: write(None, None))
+    with pytest.raises(OSError, match="No space left"):
+        rows.write_rows(tmp_path, *rows.make_rows(10, 2, 3, "float32"))
+    assert not list(tmp_path.glob("*.npy"))
 
 
 def test_sizes_beyond_memory_are_told_at_once(tmp_path, capsys):
-    assert_one_line(scale(tmp_path, capsys, "--sizes=10000000000000"), "10,000,000,000,000 rows of float64 need ")
+    assert_one_line(scale(tmp_path, capsys, "--sizes=10000000000000"), "10,000,000,000,000 rows of 2 float64 need ")
 
 
 def test_an_unwritable_folder_is_told_at_once(tmp_path, capsys):
     (tmp_path / "file").write_text("")
     assert_one_line(scale(tmp_path / "file" / "out", capsys), "cannot write results to ")
+    assert_one_line(scale(tmp_path, capsys, "--out-of-core", f"--scratch={tmp_path / 'file'}"), "cannot write rows to ")
 
 
 def test_more_threads_than_cores_are_measured(tmp_path, fast, monkeypatch, capsys):
     monkeypatch.setitem(LIMITS, ("float64", 64), Limits(1e12, 1e11))
     code, out, _ = scale(tmp_path, capsys, "--threads=64", "--model=linear", "--no-reference")
-    assert code == 0 and "more will have to share" in out
+    assert code == 0 and "more will have to share" in out and " of 64 " in out
 
 
 def test_without_matplotlib_it_measures_and_says_so_once(tmp_path, fast, monkeypatch, capsys):
     find = run.importlib.util.find_spec
     monkeypatch.setattr(run.importlib.util, "find_spec", lambda name: None if name == "matplotlib" else find(name))
-    arguments = ["scale", "--sizes=200", "--threads=1", "--model=linear", f"--out={tmp_path}"]
-    assert cli.main(arguments) == 0
-    err = capsys.readouterr().err.splitlines()
-    assert err[-1] == "spiralnn scale: no figures without matplotlib: pip install spiralnn[plot]"
+    code, _, err = scale(tmp_path, capsys, "--model=linear", "--no-reference", small=SMALL[:2])
+    assert code == 0
+    assert err.splitlines()[-1] == "spiralnn scale: no figures without matplotlib: pip install spiralnn[plot]"
     assert [path.name for path in tmp_path.iterdir()] == ["scale.json"]
 
 
@@ -432,6 +452,9 @@ def test_without_matplotlib_it_measures_and_says_so_once(tmp_path, fast, monkeyp
         ("--threads", "1,0", "an integer, 1 or more"),
         ("--threads", "two", "an integer, 1 or more"),
         ("--hidden", "0", "an integer, 1 or more"),
+        ("--ranks", "0", "an integer, 1 or more"),
+        ("--threads-per-rank", "0", "an integer, 1 or more"),
+        ("--fit", "-1", "an integer, 0 or more"),
         ("--budget", "-1", "a finite number, 0 or more"),
         ("--budget", "nan", "a finite number, 0 or more"),
         ("--memory", "-0.5", "a finite number, 0 or more"),
@@ -446,8 +469,34 @@ def test_bad_values_are_wrong_usage(option, value, expected, capsys):
     assert expected in err
 
 
-def test_sizes_and_most_rows_exclude_each_other(capsys):
-    with pytest.raises(SystemExit) as stopped:
-        cli.main(["scale", "--sizes=1000", "--max-rows=1000"])
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--sizes=1000", "--max-rows=1000"), "not allowed with argument"),
+        (("--shape", "2", "3", "3", "--model=linear"), "not allowed with argument"),
+        (("--shape", "2", "x", "3"), "an integer, 0 or more"),
+        (("--shape", "2", "3", "3", "--hidden=7"), "argument --hidden: not allowed with argument --shape"),
+        (("--shape", "0", "3", "3"), "argument --shape: 0 inputs and 3 classes given, expected 1 or more, and 2"),
+        (("--shape", "2", "3", "1"), "argument --shape: 2 inputs and 1 classes given, expected 1 or more, and 2"),
+        (("--shape", "2", "3", "257"), "argument --shape: 2 inputs and 257 classes given, expected"),
+        (("--json",), "argument --json: needs --plan"),
+        (("--passes=3",), "argument --passes: needs --plan"),
+    ],
+)
+def test_options_that_do_not_go_together_are_wrong_usage(arguments, message, capsys):
+    try:
+        code = cli.main(["scale", *arguments])
+    except SystemExit as stopped:
+        code = stopped.code
     out, err = capsys.readouterr()
-    assert_wrong_usage((stopped.value.code, out.splitlines(), err.splitlines()), "not allowed with argument")
+    assert_wrong_usage((code, out.splitlines(), err.splitlines()), message)
+
+
+def test_the_peak_of_memory_is_told_where_it_says_something():
+    if sys.platform != "linux":
+        pytest.skip("the system does not tell")
+    from spiralnn.scaling import report
+
+    few, many = row(case(1000), peak_bytes=3 << 20), row(case(10**6), peak_bytes=3 << 20)
+    lines = report.measured([few, many]).splitlines()
+    assert "3 MiB" not in lines[1] and "3 MiB" in lines[2]
