@@ -34,7 +34,7 @@ from .console import (
     tell,
 )
 from .rows import Rows, read_rows
-from .streams import is_out_of_core, open_streams
+from .streams import is_out_of_core, job_of_ranks, open_streams
 
 MODELS = {"two-layer": TwoLayerNet, "linear": SoftmaxClassifier}
 LOG_LINES = 20  # of a training whose progress can be shown by lines only
@@ -44,7 +44,8 @@ examples:
   spiralnn fit X.npy y.npy --test X_test.npy y_test.npy --out model.npz
   spiralnn fit table.csv --target label --test-fraction 0.2 --out model.npz
   spiralnn fit X.npy y.npy --solver adam --early-stopping --out model.npz
-  spiralnn fit X.npy y.npy --out-of-core --out model.npz"""
+  spiralnn fit X.npy y.npy --out-of-core --out model.npz
+  mpiexec -n 4 spiralnn fit X.npy y.npy --out model.npz"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -126,14 +127,17 @@ def run(args: argparse.Namespace) -> int:
     for path, what in ((args.out, "the model"), (args.checkpoint, "checkpoints")):
         if path is not None:
             check_output(path, what, files)
-    rows = open_streams(args) if is_out_of_core(args) else read_rows(args)
+    communicator = job_of_ranks()
+    rows = open_streams(args) if is_out_of_core(args, communicator is not None) else read_rows(args)
     model = _make_model(args)
     n_judged = _n_judged(rows, model)
-    choice = _choose(rows, model, n_judged)
+    choice = _choose(rows, model, n_judged, communicator is not None)
     _show_progress(model, choice, args)
     start = time.perf_counter()
-    interrupted = _train(model, rows, args)
+    interrupted = _train(model, rows, args, communicator)
     seconds = time.perf_counter() - start
+    if communicator is not None and communicator.rank > 0:  # what is left to do, the first one does
+        return INTERRUPTED if interrupted else DONE
 
     if args.out is not None:
         try:
@@ -156,6 +160,7 @@ def run(args: argparse.Namespace) -> int:
         "classes": model.classes_.tolist(),
         "features": rows.train.names,
         "out_of_core": rows.classes is None,
+        "ranks": 1 if communicator is None else communicator.size,
         "dtype": model.coefs_[0].dtype.name,
         "solver": model.solver_,
         "step_size": choice.step_size if choice.solver in NEEDS["--step-size"] else None,
@@ -257,13 +262,13 @@ def _n_judged(rows: Rows, model: Any) -> int:
     return int(checked(rows.train.source, held_out_counts, rows.codes, len(rows.classes), fraction).sum())
 
 
-def _choose(rows: Rows, model: Any, n_judged: int) -> Choice:
+def _choose(rows: Rows, model: Any, n_judged: int, has_ranks: bool) -> Choice:
     """The solver that the model will come to, with its settings; CommandError for options that it has not."""
     K = 2 if rows.classes is None else len(rows.classes)  # of a stream the fit will know
     shape = Model(rows.train.D, getattr(model, "hidden_size", 0), K)
     N = rows.train.N - (n_judged if rows.validation is None else 0)
     try:
-        return choose(model.get_params(), shape, N, streamed=rows.classes is None)
+        return choose(model.get_params(), shape, N, streamed=has_ranks or rows.classes is None)
     except ValueError as error:
         raise CommandError(str(error)) from error
 
@@ -282,7 +287,7 @@ def _show_progress(model: Any, choice: Choice, args: argparse.Namespace) -> None
             model.verbose = max(1, choice.max_iter // LOG_LINES)
 
 
-def _train(model: Any, rows: Rows, args: argparse.Namespace) -> bool:
+def _train(model: Any, rows: Rows, args: argparse.Namespace, communicator: Any) -> bool:
     """Fit the model; whether Ctrl-C ended that."""
     data, interrupted = rows.train, False
     tell_warning = warnings.showwarning
@@ -304,6 +309,7 @@ def _train(model: Any, rows: Rows, args: argparse.Namespace) -> bool:
                 data.X, data.y, data.weights,
                 validation=None if rows.validation is None else rows.validation.pair,
                 checkpoint=args.checkpoint, checkpoint_every=args.checkpoint_every, resume=args.resume,
+                communicator=communicator,
             )  # fmt: skip
     except OSError as error:
         where = f"cannot read {error.filename!r}: {error.strerror}" if error.filename else str(error)

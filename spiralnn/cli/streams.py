@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from .. import open_rows, tables
+from ..distributed.job import communicator_of_job
 from ..resources import available_memory
 from ..rows.rows import Rows as Stream
 from .console import CommandError, tell
@@ -16,12 +17,23 @@ from .rows import Data, Rows
 FITS_SHARE = 0.75  # of the memory available: X beyond is left in its file
 
 
-def is_out_of_core(args: argparse.Namespace) -> bool:
-    """Whether X stays in its file: as asked for, or where it does not fit, which is told."""
+def job_of_ranks() -> Any:
+    """The communicator of an MPI job that this process is one of, None where it is alone."""
+    try:
+        return communicator_of_job()
+    except (ImportError, RuntimeError) as error:
+        raise CommandError(str(error)) from error
+
+
+def is_out_of_core(args: argparse.Namespace, has_ranks: bool) -> bool:
+    """Whether X stays in its file: as asked for, of ranks that each read a part of it, or where it does not fit, which
+    is told."""
     if args.out_of_core and not tables.can_stay(args.X):
         args.refuse("argument --out-of-core: X is a .npy or .parquet file")
     if args.out_of_core is not None or not tables.can_stay(args.X):
         return bool(args.out_of_core)
+    if has_ranks:
+        return True
     N, D = tables.shape_of(args.X)
     needed, available = N * D * np.dtype(args.dtype or "float64").itemsize, available_memory()
     if needed < FITS_SHARE * available:

@@ -1,6 +1,7 @@
 """What a fit is given, checked: rows in memory as arrays, or rows that are read piece by piece as a stream."""
 
-from collections.abc import Sequence
+import numbers
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -9,6 +10,7 @@ from ..checks.arrays import feature_matrix
 from ..checks.held_out import draw_held_out, held_out_counts
 from ..checks.labels import class_labels, label_column
 from ..checks.weights import training_weights
+from ..distributed.dask_arrays import is_dask
 from ..engine.folding import Collector, Threads
 from ..engine.identity import digests
 from ..engine.streaming import Stream
@@ -16,6 +18,9 @@ from ..engine.survey import surveyed
 from ..files.array_file import digest_of
 from ..rows.coded import Coding
 from ..rows.rows import Rows, check_own_targets, check_width
+
+# that each of several processes may have its own of
+OWN_SETTINGS = ("init", "n_threads", "verbose", "progress", "callback")
 
 
 class Material(NamedTuple):
@@ -82,11 +87,14 @@ def gather(
 
     communicator: of processes that each have a part in it, all of which are here.
     """
+    if is_dask(X):
+        collector = _of_dask(X, y, sample_weight, n_features, owner, dtype, n_threads, communicator)
+        return _of_collector(collector, class_weight, classes)
     if isinstance(X, Rows):
-        rows = _labelled(X, y, sample_weight, n_features, owner, dtype)
+        rows = _on_each(communicator, lambda: _labelled(X, y, sample_weight, n_features, owner, dtype))
         return _of_collector(_collector(rows, n_threads, communicator), class_weight, classes)
     if communicator is not None:
-        rows = _of_arrays(X, y, sample_weight, n_features, owner, dtype)
+        rows = _on_each(communicator, lambda: _of_arrays(X, y, sample_weight, n_features, owner, dtype))
         return _of_collector(_collector(rows, n_threads, communicator), class_weight, classes)
     matrix = feature_matrix(X, n_features=n_features, owner=owner, dtype=dtype)
     classes, labels = class_labels(y, len(matrix), classes)
@@ -110,6 +118,43 @@ def _collector(rows: Rows, n_threads: int | None, communicator: Any) -> Collecto
     from ..distributed.ranks import Ranks  # mpi4py is for those alone who have a communicator
 
     return Ranks(rows, communicator, n_threads)
+
+
+def _of_dask(
+    X: Any,
+    y: Any,
+    sample_weight: Any,
+    n_features: int | None,
+    owner: str,
+    dtype: Any,
+    n_threads: int | None,
+    communicator: Any,
+) -> Collector:
+    """Arrays of Dask as rows that its workers hold."""
+    if communicator is not None:
+        raise ValueError("communicator is given beside an array of Dask, expected None: Dask has workers of its own")
+    from ..distributed.dask_rows import collector_of  # Dask is for those alone who have arrays of it
+
+    return collector_of(X, y, sample_weight, n_features=n_features, owner=owner, dtype=dtype, n_threads=n_threads)
+
+
+def joined(communicator: Any, model: Any, given: dict[str, Any]) -> Any:
+    """All processes of a communicator, which are here to fit with the same settings, given as much: else ValueError.
+
+    The start, and what is drawn, are the first one's.
+    """
+    from ..distributed.ranks import joined as agreed
+
+    params = {name: value for name, value in model.get_params().items() if name not in OWN_SETTINGS}
+    if not (params["random_state"] is None or isinstance(params["random_state"], numbers.Integral)):
+        params["random_state"] = type(params["random_state"]).__name__
+    facts = {f"whether {name} is given": value is not None for name, value in {**given, "init": model.init}.items()}
+    return agreed(communicator, {"the model": type(model).__name__, **params, **facts})
+
+
+def _on_each(communicator: Any, function: Callable[[], Rows]) -> Rows:
+    """What this process makes of it; where one of several raises, all do."""
+    return function() if communicator is None else communicator.each(function)
 
 
 def _of_collector(collector: Collector, class_weight: Any, classes: np.ndarray | None) -> Material:
@@ -150,7 +195,14 @@ def judged_by(
             rows = _labelled(validation, None, None, D, owner, material.dtype)
             collector = _collector(rows, n_threads, communicator)
             return Judged(Stream(collector, surveyed(collector, None, material.classes)), None)
+        if is_dask(validation[0]):
+            X, y = validation
+            collector = _of_dask(X, y, None, D, owner, material.dtype, n_threads, communicator)
+            return Judged(Stream(collector, surveyed(collector, None, material.classes)), None)
         matrix = feature_matrix(validation[0], n_features=D, owner=owner, dtype=material.dtype)
-        return Judged(matrix, class_labels(validation[1], len(matrix), material.classes)[1])
+        judged = Judged(matrix, class_labels(validation[1], len(matrix), material.classes)[1])
+        if communicator is not None:
+            communicator.agree({"its SHA-256": judged.digest()})
+        return judged
     except (ValueError, TypeError) as error:
         raise type(error)(f"validation: {error}") from None

@@ -22,7 +22,7 @@ from ..solvers.problem import Problem
 from ..solvers.start import start
 from ..solvers.validation import Validation
 from .following import Caller, Follower
-from .material import Judged, Material, gather, judged_by
+from .material import Judged, Material, gather, joined, judged_by
 from .prediction import Predictor
 from .protocol import available_if, column_names
 
@@ -91,9 +91,9 @@ class Trainer(Predictor):
             weights and orders of rows that are not fixed by `init`, `warm_start` or an int as `random_state` are those
             of the checkpoint.
 
-        communicator : mpi4py.MPI.Comm, optional
-            Of processes all of which call fit with the same rows and settings: each takes part with a range of the
-            rows, and comes to the same model. See `spiralnn.distributed`.
+        communicator : mpi4py communicator, optional
+            All of its ranks call fit with the same rows and settings, or each with its part of the rows (see
+            `spiralnn.open_rows`), and come to the same model. Rank 0 alone prints and keeps checkpoints.
 
         Returns
         -------
@@ -116,6 +116,9 @@ class Trainer(Predictor):
         """
         settings = self._checked_settings()
         path, every = checked_place(checkpoint, checkpoint_every, resume)
+        if communicator is not None:
+            given = {"validation": validation, "checkpoint": checkpoint, "resume": resume or None}
+            communicator = joined(communicator, self, given)
         names = column_names(X)
         continues = self.warm_start and self.__sklearn_is_fitted__()
         job = self._job(
@@ -132,7 +135,8 @@ class Trainer(Predictor):
         if keeper is not None and collector.is_first:
             observers.append(keeper)
         one_by_one = None if self.callback is None else 1
-        watch(run, max_iter, observers, one_by_one, collector.any)
+        may_stop = collector.any(self.callback is not None)  # else nobody need be asked after every step
+        watch(run, max_iter, observers, one_by_one, collector.any if may_stop else bool)
         self._check_end(job)
         return self
 

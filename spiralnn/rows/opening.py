@@ -11,7 +11,9 @@ from .source import Source
 from .table import Table, chosen_numbers
 
 
-def open_rows(X: Any, y: Any = None, sample_weight: Any = None, *, columns: Any = None, cache: Any = None) -> Rows:
+def open_rows(
+    X: Any, y: Any = None, sample_weight: Any = None, *, columns: Any = None, cache: Any = None, part: bool = False
+) -> Rows:
     """Rows to train on or predict from that are read from files where they are needed, and never all in memory.
 
     What takes them in the place of X, y and sample_weight: `fit`, `predict`, `score`, `Objective`; `validation=` of
@@ -40,6 +42,9 @@ def open_rows(X: Any, y: Any = None, sample_weight: Any = None, *, columns: Any 
         Folder for Parquet: files are decoded into raw ones there once, in constant memory, which are found again as
         long as a file stays as it is. Without it every pass decodes, and each thread holds a row group. Delete it when
         you like, but not under a run.
+    part : bool, default False
+        Under MPI, whether these are this rank's part of the rows alone, which follow each other in the order of the
+        ranks and may be cut anywhere; there may then be none. Otherwise each rank opens all of them, and reads its own.
 
     Returns
     -------
@@ -73,12 +78,13 @@ def open_rows(X: Any, y: Any = None, sample_weight: Any = None, *, columns: Any 
             inputs = SomeColumns(inputs, chosen_numbers(columns, inputs.shape[1], parts[0].called))
         labels, weights = _labels(y, folder), _weights(sample_weight, folder)
     N = len(inputs)
-    if N == 0:
+    if N == 0 and not part:
         raise ValueError(f"X holds no rows ({parts[0].called}{', ...' * (len(parts) > 1)}), expected one at least")
-    for name, what, part in (("y", "labels", labels), ("sample_weight", "weights", weights)):
-        if part is not None and len(part) != N:
-            raise ValueError(f"{name} has {len(part)} {what}, but X has {N} rows")
-    return Rows(inputs, labels, weights, names=names)
+    for name, what, source in (("y", "labels", labels), ("sample_weight", "weights", weights)):
+        if source is not None and len(source) != N:
+            raise ValueError(f"{name} has {len(source)} {what}, but X has {N} rows")
+    rows = Rows(inputs, labels, weights, names=names)
+    return rows.as_part() if part else rows
 
 
 def _labels(y: Any, folder: Path | None) -> Source | None:

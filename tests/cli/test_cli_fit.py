@@ -46,7 +46,8 @@ def test_the_linear_model_and_what_json_tells(spiral, capsys):
     assert found.pop("seconds") > 0
     assert found == {
         "command": "fit", "version": spiralnn.__version__, "model": "linear", "N": 120, "N_validation": 0, "N_test": 0,
-        "D": 2, "H": None, "K": 3, "classes": [0, 1, 2], "features": None, "dtype": "float64",
+        "D": 2, "H": None, "K": 3, "out_of_core": False, "ranks": 1,
+            "classes": [0, 1, 2], "features": None, "dtype": "float64",
         "solver": "gd", "step_size": 1.0, "batch_size": None, "learning_rate": None, "reg": 1e-3,
         "early_stopping": False, "class_weight": None, "sample_weight": None, "seed": 0,
         "loss": linear.loss_, "n_iter": 200, "max_iter": 200, "n_passes": 200.0,
@@ -136,10 +137,10 @@ def test_a_bar_on_a_terminal_and_lines_without_tqdm(spiral, folder, monkeypatch)
     assert [line.split(":")[0] for line in shown.splitlines()] == [f"iteration {i}" for i in range(0, 100, 5)]
     # as many where the solver says how long it goes on
     code, out, shown = on_terminal(folder, "fit", "X.npy", "y.npy", "--hidden", 8, "--batch-size", 32, "--json")
-    assert code == 0 and json.loads(out)["n_iter"] == 500
+    assert code == 0 and json.loads(out)["n_iter"] == 375
     lines = shown.splitlines()
     assert lines[0] == "solver: adam"
-    assert [line.split(":")[0] for line in lines[1:]] == [f"epoch {i}" for i in range(0, 500, 25)]
+    assert [line.split(":")[0] for line in lines[1:]] == [f"epoch {i}" for i in range(0, 375, 18)]
 
 
 def test_warnings_are_one_line(capsys):
