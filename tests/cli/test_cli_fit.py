@@ -47,7 +47,7 @@ def test_the_linear_model_and_what_json_tells(spiral, capsys):
     assert found == {
         "command": "fit", "version": spiralnn.__version__, "model": "linear", "N": 120, "N_validation": 0, "N_test": 0,
         "D": 2, "H": None, "K": 3, "out_of_core": False, "ranks": 1,
-            "classes": [0, 1, 2], "features": None, "dtype": "float64",
+        "classes": [0, 1, 2], "features": None, "dtype": "float64",
         "solver": "gd", "step_size": 1.0, "batch_size": None, "learning_rate": None, "reg": 1e-3,
         "early_stopping": False, "class_weight": None, "sample_weight": None, "seed": 0,
         "loss": linear.loss_, "n_iter": 200, "max_iter": 200, "n_passes": 200.0,
