@@ -6,6 +6,7 @@ knows nothing of estimators, thread policy, files or printing. Arrows between it
 | file | what |
 | --- | --- |
 | loop.py | steps over data in memory, compiled whole: the three pieces, by threads that come and go |
+| pieces.py | the same sums over rows that come piece by piece |
 | sync.py | who takes which part of a step, and how threads wait for each other |
 | steps.py | what closes a step: losses, what ends a run, the next step size |
 | lbfgs.py | limited-memory BFGS, one evaluation after the other |

@@ -125,7 +125,7 @@ print(digest.hexdigest())
 """
 
 
-SOME = [(40, 0, 5, "f4", "gd"), (2, 9, 2, "f8", "lbfgs"), (5, 9, 4, "f8", "adam")]
+SOME = [(40, 0, 5, "f4", "gd"), (5, 9, 4, "f8", "adam")]
 SHAPES = [(2, 0, 3), (5, 0, 4), (40, 0, 5), (2, 11, 3), (2, 9, 2), (3, 17, 5), (37, 21, 4)]
 ALL = [(*shape, dtype, solver) for shape in SHAPES for dtype in ("f8", "f4") for solver in ("gd", "lbfgs", "adam")]
 

@@ -1,4 +1,4 @@
-"""What runs the kernels: data in memory, threads, and runs that are watched.
+"""What runs the kernels: rows in memory or piece by piece, threads, and runs that are watched.
 
 | file | what |
 | --- | --- |
@@ -8,8 +8,12 @@
 | pace.py | how many threads the next steps take, by what was measured |
 | passes.py | one compiled loop bound to data, parameters and threads |
 | run.py | a training under way, whatever its solver: steps so far, their losses, what ended it |
+| folding.py | what is made of rows that come piece by piece, leaf by leaf along the tree: works and their collectors |
+| streaming.py | passes over such rows, as `passes.py` has them over rows in memory |
+| survey.py | the first pass over such rows: checks, classes, weights |
+| identity.py | digests of rows, however they are cut |
 | statistics.py | means and variances of columns |
-| evaluation.py | loss and gradient at any parameters, for solvers in Python |
+| evaluation.py, curvature.py | loss and gradient at any parameters, for solvers in Python; with the Hessian |
 | monitor.py | a run that is watched by observers: log lines, a bar, a callback, checkpoints; Ctrl-C |
 | checkpoint.py | the state of a run on disk |
 | display.py | the progress bar |

@@ -4,6 +4,7 @@
 | --- | --- |
 | protocol.py | parameters, tags and messages as scikit-learn wants them, without importing it |
 | settings.py | the constructor arguments, said and checked once |
+| material.py | what a fit is given, checked: arrays, or rows that are read piece by piece |
 | prediction.py | what a fitted classifier says of rows |
 | training.py | fit and partial_fit |
 | following.py | who follows a fit: the model itself, the callback |

@@ -61,7 +61,8 @@ def assert_same_bits(results, expected):
 
 # ------------------------------------------------------------------------------------------------- dtypes and forms
 
-DTYPES = ["f8", "f4", "f2", "i1", "i2", "i4", "i8", "u1", "u2", "u8", "?", "g", ">f8", ">f4", ">i4", "O"]
+OFTEN = ["f8", "f4", "f2", "i1", "i8", "u8", "?", "g", ">f4", "O"]
+DTYPES = [*OFTEN, *(pytest.param(dtype, marks=pytest.mark.long) for dtype in ("i2", "i4", "u1", "u2", ">f8", ">i4"))]
 
 
 def strided(a, folder):
