@@ -53,6 +53,20 @@ def cpu_name() -> str:
     return f"{name} ({binding.get_host_cpu_name()})"
 
 
+PLACES = ("--out", "--scratch", "--mpiexec")  # options whose values are of one machine
+
+
+def _without_places(arguments: Sequence[str]) -> list[str]:
+    """What was asked for, wherever it was written to."""
+    kept, leaves_out = [], False
+    for argument in arguments:
+        is_place = argument.partition("=")[0] in PLACES
+        if not (is_place or leaves_out):
+            kept.append(argument)
+        leaves_out = is_place and "=" not in argument
+    return kept
+
+
 def machine(packages: Mapping[str, str] | None = None) -> dict[str, Any]:
     """Where, how and when something is measured, as results files have it. packages: more {name: as installed}."""
     versions = {"spiralnn": __version__, "Python": platform.python_version(), "NumPy": np.__version__}
@@ -60,7 +74,7 @@ def machine(packages: Mapping[str, str] | None = None) -> dict[str, Any]:
     for name, package in (packages or {}).items():
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             versions[name] = importlib.metadata.version(package)
-    command = " ".join(["spiralnn", *sys.argv[1:]])
+    command = " ".join(["spiralnn", *_without_places(sys.argv[1:])])
     today = datetime.date.today().isoformat()
     return {"cpu": cpu_name(), "cores": os.cpu_count(), "versions": versions, "command": command, "date": today}
 

@@ -69,3 +69,9 @@ def test_memory_that_was_not_read_is_found_out(dtype, monkeypatch):
     monkeypatch.setattr(hardware, "_sum_memory", kernel)
     with pytest.raises(RuntimeError, match="wrong result"):
         hardware.read_bandwidth(dtype, 1, 0, n_bytes=N_BYTES)
+
+
+def test_a_command_is_told_without_places(monkeypatch):
+    given = ["--out", "a/b", "--budget", "5", "--scratch=c", "--mpiexec", "x -y", "--ranks", "1", "2"]
+    monkeypatch.setattr("sys.argv", ["spiralnn", "scale", *given])
+    assert hardware.machine()["command"] == "spiralnn scale --budget 5 --ranks 1 2"
