@@ -395,3 +395,49 @@ def test_nothing_of_it_is_imported(tmp_path):
     program = WITHOUT.format(root=str(ROOT), path=str(tmp_path / "model.npz"))
     out = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True).stdout
     assert out.splitlines() == ["spiralnn.estimators.protocol", "spiralnn.estimators.protocol", ""]
+
+
+# --------------------------------------------------------------------------------- feature selection, labels of score
+
+
+@pytest.mark.parametrize("K", [2, 3])
+def test_features_are_selected_by_coef(K):
+    from sklearn.feature_selection import RFE, SelectFromModel
+
+    random = np.random.RandomState(0)
+    X = random.randn(90, 4)
+    y = np.digitize(X[:, 1], [0] if K == 2 else [-0.5, 0.5])
+    model = SoftmaxClassifier().fit(X, y)
+    assert model.coef_.shape == (K, 4) and model.intercept_.shape == (K,)
+    np.testing.assert_array_equal(model.coef_, model.coefs_[0].T)
+    np.testing.assert_array_equal(model.intercept_, model.intercepts_[0])
+    chosen = RFE(SoftmaxClassifier(), n_features_to_select=1).fit(X, y).get_support()
+    assert chosen.tolist() == [False, True, False, False]
+    assert SelectFromModel(SoftmaxClassifier()).fit(X, y).get_support()[1]
+    assert not hasattr(SoftmaxClassifier(), "coef_") and not hasattr(TwoLayerNet(), "coef_")
+
+
+@pytest.mark.parametrize("make", [SoftmaxClassifier, TwoLayerNet])
+def test_score_takes_labels_of_the_same_kind_alone(make):
+    X = np.random.RandomState(0).randn(60, 2)
+    y = (X[:, 0] > 0).astype(int)
+    model = make(max_iter=5, random_state=0).fit(X, y)
+    right = model.score(X, y)
+    for labels in (y.tolist(), y.astype(float), y.astype("u1"), y == 1, pd.Series(y).astype("Int64"), y.astype(object)):
+        assert model.score(X, labels) == right
+    assert model.score(X, np.where(y == 1, 7, 0)) < right  # a label that is not among the classes is wrong
+    half = np.arange(60) % 2 == 0
+    for labels, message in (
+        (y.astype(str), r"y holds labels of type str \(.*'0'.*\), but the model was fitted with numbers"),
+        (y.astype("S"), "y holds labels of type bytes"),
+        (np.where(half, np.nan, y), r"y holds NaN at \[0\]"),
+        (pd.Series(np.where(half, None, y)).astype("Int64"), r"y holds (NaN|<NA>) at \[0\]"),
+        (y + 0.5, "Unknown label type: continuous"),
+        (y.astype("M8[s]"), "y holds dates"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            model.score(X, labels)
+    words = make(max_iter=5, random_state=0).fit(X, y.astype(str))
+    assert words.score(X, y.astype(str)) == words.score(X, y.astype(str).astype(object)) == right
+    with pytest.raises(ValueError, match="y holds numbers .*, but the model was fitted with labels of type str"):
+        words.score(X, y)

@@ -1,5 +1,6 @@
 """Labels: distinct classes, each row's place among them, and their bytes as kernels read them."""
 
+import numbers
 import sys
 import warnings
 from typing import Any
@@ -127,12 +128,21 @@ def distinct_labels(name: str, labels: np.ndarray, first_row: int = 0) -> tuple[
         )
     if labels.dtype.kind in "iu":
         low, high = int(labels.min()), int(labels.max())
-        if low == 0 and high < CHECKED_ROWS:
-            seen = np.zeros(high + 1, bool)
+        if high - low < CHECKED_ROWS:  # a table of them: sorting would take ten times as long
+            seen = np.zeros(high - low + 1, bool)
             for start in range(0, len(labels), CHECKED_ROWS):
-                seen[labels[start : start + CHECKED_ROWS]] = True
-            if seen.all():
+                seen[_above(labels[start : start + CHECKED_ROWS], low)] = True
+            if low == 0 and seen.all():
                 return np.arange(high + 1, dtype=labels.dtype), labels
+            found = np.flatnonzero(seen)
+            table: np.ndarray = np.zeros(len(seen), _place_kind(len(found)))
+            table[found] = np.arange(len(found))
+            classes = np.array([low + place for place in found.tolist()], labels.dtype)
+            places = np.empty(len(labels), table.dtype)
+            for start in range(0, len(labels), CHECKED_ROWS):
+                part = slice(start, start + CHECKED_ROWS)
+                places[part] = table[_above(labels[part], low)]
+            return classes, places
     try:
         classes, places = np.unique(labels, return_inverse=True)
     except (TypeError, ValueError) as error:  # ValueError: labels that are arrays
@@ -140,6 +150,38 @@ def distinct_labels(name: str, labels: np.ndarray, first_row: int = 0) -> tuple[
     if labels.dtype.kind == "O" and not all(isinstance(c, type(classes[0])) for c in classes):
         raise TypeError(f"{name} holds labels of different kinds, expected labels of one kind")
     return classes, places.reshape(-1).astype(_place_kind(len(classes)))
+
+
+def _above(labels: np.ndarray, low: int) -> np.ndarray:
+    """labels - low, of integers that are less than CHECKED_ROWS above it."""
+    if labels.dtype == np.uint64:
+        return (labels - np.uint64(low)).astype(np.intp)
+    return labels.astype(np.intp) - low
+
+
+def known_labels(y: Any, N: int, classes: np.ndarray) -> np.ndarray:
+    """y as labels (N,) to be held against predictions, which are of `classes`: of the same kind, none missing.
+
+    Labels that are not among the classes are wrong, but no error.
+    """
+    labels = label_column(y, N, stacklevel=4)
+    found, _ = distinct_labels("y", labels)
+    kinds = [_kind_of(found), _kind_of(classes)]
+    if kinds[0] != kinds[1]:
+        raise ValueError(
+            f"y holds {kinds[0]} ({found[0]!r}), but the model was fitted with {kinds[1]} ({classes[0]!r}), expected "
+            "labels of the same kind"
+        )
+    return labels
+
+
+def _kind_of(labels: np.ndarray) -> str:
+    kind = labels.dtype.kind
+    if kind == "O":
+        return "numbers" if isinstance(labels[0], numbers.Number) else f"labels of type {type(labels[0]).__name__}"
+    if kind in "US":
+        return f"labels of type {'str' if kind == 'U' else 'bytes'}"
+    return {"m": "timedeltas", "M": "dates"}.get(kind, "numbers")
 
 
 def _check_present(name: str, labels: np.ndarray, first_row: int) -> None:

@@ -3,6 +3,8 @@
 import dataclasses
 from typing import Any
 
+import numpy as np
+
 from ..checks.scalars import whole_number
 from ..files import model_file
 from ..kernels.models import Model
@@ -18,6 +20,16 @@ class SoftmaxClassifier(Trainer):
 
     Minimises 1/N sum_i -log softmax(x_i W + b)[y_i] + reg/2 |W|^2, as the case study does.
     """
+
+    @property
+    def coef_(self) -> np.ndarray:
+        """W transposed, (K, D), as scikit-learn's feature selection looks for it; a view of coefs_[0]."""
+        return self.coefs_[0].T
+
+    @property
+    def intercept_(self) -> np.ndarray:
+        """b (K,), which is intercepts_[0]."""
+        return self.intercepts_[0]
 
     def _model(self, D: int, K: int) -> Model:
         return Model(D, 0, K)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..checks.arrays import check_finite, feature_matrix, kernel_array
-from ..checks.labels import label_column
+from ..checks.labels import known_labels
 from ..checks.scalars import thread_count
 from ..checks.weights import sample_weights
 from ..engine import fused
@@ -144,7 +144,7 @@ class Predictor(Settings):
         if isinstance(X, Rows):
             return _share_of_right(self._judged_rows(X, y, sample_weight))
         matrix, params = self._checked_features(X, finite=self.backend != "fused")
-        labels = label_column(y, matrix.shape[0])
+        labels = known_labels(y, matrix.shape[0], self.classes_)
         weights = sample_weights(sample_weight, matrix.shape[0], np.float64)
         right = self._best_classes(matrix, params) == labels
         n = block_rows(matrix.shape[1], matrix.itemsize)
