@@ -39,13 +39,43 @@ def feature_matrix(
     return array
 
 
+def _is_mixed_frame(X: Any) -> bool:
+    """Whether X is a DataFrame of pandas whose columns are of several kinds, or nullable: as one array, objects."""
+    if not (hasattr(X, "iloc") and hasattr(X, "dtypes") and getattr(X, "ndim", 0) == 2 and X.shape[1]):
+        return False
+    kinds = set(X.dtypes)
+    return len(kinds) > 1 or not isinstance(next(iter(kinds)), np.dtype)
+
+
+def _of_mixed_frame(X: Any) -> np.ndarray:
+    """The columns one by one, in rows of float32 where all of them are, else of float64."""
+    columns = [X.iloc[:, j] for j in range(X.shape[1])]
+    single = all(str(column.dtype).lower() == "float32" for column in columns)
+    matrix = np.empty(X.shape, np.float32 if single else np.float64)
+    for j, column in enumerate(columns):
+        kind = getattr(column.dtype, "kind", "O")
+        missing = column.isna().to_numpy()
+        if kind == "f" and isinstance(column.dtype, np.dtype):
+            missing = missing & False  # NaN, which is looked for in all rows together
+        if missing.any():
+            place = f"[{int(missing.argmax())}, {j}], column {X.columns[j]!r}"
+            raise ValueError(f"X holds a missing value at {place}, expected finite numbers")
+        if kind not in "fiubO":
+            raise TypeError(f"X has dtype {column.dtype} in column {X.columns[j]!r}, expected real numbers")
+        if kind == "O":
+            matrix[:, j] = real_numbers(f"column {X.columns[j]!r} of X", np.asarray(column.array))
+        else:
+            matrix[:, j] = column.to_numpy(dtype=matrix.dtype)
+    return matrix
+
+
 _FLOAT32, _FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
 
 
 def _as_float_matrix(X: Any) -> np.ndarray:
     if hasattr(X, "toarray") and hasattr(X, "nnz"):
         raise TypeError("X is a sparse matrix; expected a dense array: X.toarray() makes one, if memory allows")
-    array = as_array("X", X)
+    array = _of_mixed_frame(X) if _is_mixed_frame(X) else as_array("X", X)
     if array.dtype.kind == "c":
         raise ValueError(f"Complex data not supported: X has dtype {array.dtype}, expected real numbers")
     array = real_numbers("X", array)
