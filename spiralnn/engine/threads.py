@@ -109,8 +109,13 @@ class Team:
         self.reset()
 
 
-def run_threads(work: Callable[[int], object], n_threads: int, stop: np.ndarray) -> None:
+def run_threads(
+    work: Callable[[int], object], n_threads: int, stop: np.ndarray, *, needs_all: bool = False
+) -> None:
     """work(0), ..., work(n_threads - 1), each in a thread of its own, while the caller waits interruptibly.
+
+    Where the system grants fewer threads, those there are do it, or the caller itself, unless all are needed: work is
+    what any number of them share out.
 
     An exception in a thread, or Ctrl-C in the caller, raises the flag stop[0], which compiled code reads between
     tiles, and is raised here once all threads have left.
@@ -132,9 +137,16 @@ def run_threads(work: Callable[[int], object], n_threads: int, stop: np.ndarray)
     started = 0
     try:
         for thread in threads:
-            thread.start()
+            try:
+                thread.start()
+            except RuntimeError:
+                if needs_all:
+                    raise
+                break
             started += 1
-        for _ in threads:
+        if started == 0:
+            enter(0)
+        for _ in range(max(started, 1)):
             left.acquire()  # a lock, not join: a signal handler runs at once
     except BaseException:
         stop[0] = 1
@@ -151,10 +163,13 @@ def over_leaves(work: Callable[[int, int, int], None], N: int, rows: Plan, n_thr
     """work(start, stop, leaf) for all rows, over threads; one call for up to `run` leaves."""
     run = min(run, -(-rows.n_leaves // n_threads))
     stop_flag = np.zeros(1, np.int64)
+    leaves, taking = iter(range(0, rows.n_leaves, run)), threading.Lock()
 
     def enter(thread: int) -> None:
-        for leaf in range(thread * run, rows.n_leaves, n_threads * run):
-            if stop_flag[0]:
+        while not stop_flag[0]:
+            with taking:
+                leaf = next(leaves, None)
+            if leaf is None:
                 return
             work(leaf * rows.leaf_rows, min((leaf + run) * rows.leaf_rows, N), leaf)
 

@@ -158,7 +158,7 @@ def file_rate(path: Any, n_threads: int = 1, before: Callable[[], object] | None
                     counts[thread] += file.readinto(buffer)
 
         begun = time.perf_counter()
-        run_threads(enter, n_threads, np.zeros(SIZE, np.int64))
+        run_threads(enter, n_threads, np.zeros(SIZE, np.int64), needs_all=True)
         seconds = time.perf_counter() - begun
         if int(counts.sum()) != size:
             raise RuntimeError(f"{str(path)!r} gave {counts.sum()} of {size} bytes: its rate says nothing")
@@ -188,7 +188,7 @@ def _best_rate(
     while rounds < ROUNDS or time.perf_counter() < deadline:
         reset()
         sync[:] = 0
-        run_threads(enter, n_threads, sync)
+        run_threads(enter, n_threads, sync, needs_all=True)
         if not correct():
             raise RuntimeError(f"{kernel.__name__} gave a wrong result: its rate says nothing about this machine")
         # nobody begins before the last one has come

@@ -243,6 +243,25 @@ def test_ctrl_c_while_a_thread_is_starting_waits_for_it_too(monkeypatch):
     assert sorted(left) == [0, 1]
 
 
+@pytest.mark.parametrize("granted", [0, 1])
+def test_threads_that_the_system_does_not_grant_cost_speed_alone(granted, monkeypatch):
+    start, refused = threading.Thread.start, []
+
+    def start_some(thread):
+        if int(thread.name.removeprefix("spiralnn-")) < granted:
+            start(thread)
+        else:
+            refused.append(thread)
+            raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", start_some)
+    seen, rows = [], plans.Plan(8, 8, 13)
+    threads.over_leaves(lambda first, last, leaf: seen.append((first, last, leaf)), 100, rows, 3, run=2)
+    assert sorted(seen) == [(16 * i, min(16 * i + 16, 100), 2 * i) for i in range(7)] and len(refused) == 1
+    with pytest.raises(RuntimeError, match="can't start"):
+        threads.run_threads(lambda thread: None, 3, np.zeros(1, np.int64), needs_all=True)
+
+
 def test_threads_may_run_wherever_the_process_may():
     if not hasattr(os, "sched_getaffinity"):
         pytest.skip("this system has no CPU affinity")
