@@ -3,7 +3,8 @@
 Matplotlib's objects are used directly: importing pyplot would cost as much as training the network.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import matplotlib
@@ -20,8 +21,18 @@ _MAX_POINTS = 5000  # more dots than this hide each other and cost more than tra
 _MAX_LEGEND = 12
 _GRID = 300  # cells along each axis of a decision map
 INK = "#333333"
+_NOT_OF_FIGURES = ("backend", "backend_fallback", "interactive", "toolbar", "webagg.open_in_browser")
 
 
+@contextmanager
+def own_style() -> Iterator[None]:
+    """Matplotlib's own settings, whatever a matplotlibrc says: text set by a LaTeX that is not there, say."""
+    own = {name: value for name, value in matplotlib.rcParamsDefault.items() if name not in _NOT_OF_FIGURES}
+    with matplotlib.rc_context(own):
+        yield
+
+
+@own_style()
 def draw_planes(
     panels: Iterable[tuple[Path, str, Callable[[np.ndarray], np.ndarray] | None]], X: np.ndarray, y: np.ndarray
 ) -> None:
@@ -51,6 +62,7 @@ def draw_planes(
         _save(axes, path)
 
 
+@own_style()
 def draw_loss_curves(path: Path, curves: Mapping[str, Sequence[float]]) -> None:
     """Draw loss against step, logarithmic, for each named curve."""
     axes = _axes((8, 5), (0.09, 0.12, 0.87, 0.79))

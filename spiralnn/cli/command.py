@@ -6,6 +6,7 @@ Exit codes: 0 done, 1 failed (one line on stderr says why), 2 wrong usage, 130 i
 import argparse
 import gc
 import importlib.util
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,7 +21,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line, sys.argv unless argv is given, and return the exit code."""
     if argv is not None:
         return _run(list(argv))
-    # The process is ours. What its imports made stays to the end: looking through it for garbage, over and over
+    # The process is ours, and draws to files alone: a backend for windows, or a notebook's, is of no use to it, and an
+    # error where this matplotlib does not know it.
+    os.environ.pop("MPLBACKEND", None)
+    # What its imports made stays to the end: looking through it for garbage, over and over
     # and once more on leaving, took a fifth of `spiralnn train`.
     gc.freeze()
     gc.set_threshold(100_000)

@@ -159,6 +159,7 @@ def _plan(args: argparse.Namespace) -> int:
     from ..kernels.models import Model
     from ..scaling import forecast, forecast_report, rates
     from ..scaling.cases import ScalingError
+    from ..scaling.units import printable
 
     N, *shape = args.plan
     if N < 1:
@@ -190,7 +191,7 @@ def _plan(args: argparse.Namespace) -> int:
         if args.json:
             print_json(forecast.as_json(told))
         else:
-            print(forecast_report.text(told))
+            print(printable(forecast_report.text(told)))
         return DONE
 
     return _guarded(plan, ScalingError)

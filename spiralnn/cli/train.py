@@ -15,7 +15,7 @@ import numpy as np
 
 from .. import SoftmaxClassifier, TwoLayerNet, make_spiral
 from ..files.whole_file import unwritable
-from .console import DONE, SEEDS, CommandError, adder, integer, number, prepare_folder, tell
+from .console import DONE, FAILED, SEEDS, CommandError, adder, integer, number, prepare_folder, tell
 
 # Draws that the published run had consumed between the spiral and the first weights
 _BURNT_DRAWS = 18
@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
             draw = False
 
     # Compiling spends half its time where another thread may run: matplotlib is imported meanwhile.
-    importing = threading.Thread(target=importlib.import_module, args=("spiralnn.plots",), daemon=True)
+    importing = threading.Thread(target=_import_plots, daemon=True)
     if draw:
         importing.start()
 
@@ -86,8 +86,8 @@ def run(args: argparse.Namespace) -> int:
         if draw:
             importing.join()  # it would be in the way of what is timed
         _train_one(model, X, y, args.backend, args.compare)
-    if draw:
-        _draw(args.out, X, y, linear, network)
+    if draw and not _draw(args.out, X, y, linear, network):
+        return FAILED
     return DONE
 
 
@@ -122,13 +122,20 @@ def _load_kernels(model: Any, X: np.ndarray, y: np.ndarray, backend: str) -> Non
             type(model)(**model.get_params()).set_params(max_iter=1, verbose=0, progress=False).fit(X[some], y[some])
 
 
-def _draw(folder: Path, X: np.ndarray, y: np.ndarray, linear: Any, network: Any) -> None:
-    from .. import plots
+def _import_plots() -> None:
+    with contextlib.suppress(Exception):  # which whoever draws will meet, too
+        importlib.import_module("spiralnn.plots")
+
+
+def _draw(folder: Path, X: np.ndarray, y: np.ndarray, linear: Any, network: Any) -> bool:
+    """Whether the figures are drawn; one line says why not."""
 
     def title(name: str, model: Any) -> str:
         return f"{name}: training accuracy {model.score(X, y):.2f}"
 
     try:
+        from .. import plots
+
         panels = [
             (folder / "spiral.png", "The data", None),
             (folder / "decision-linear.png", title("Linear classifier", linear), linear.predict),
@@ -139,5 +146,9 @@ def _draw(folder: Path, X: np.ndarray, y: np.ndarray, linear: Any, network: Any)
         plots.draw_loss_curves(folder / "loss.png", curves)
     except OSError as error:
         raise CommandError(unwritable(folder, "figures", error)) from error
+    except Exception as error:  # of matplotlib, which has its ways to fail: the numbers are told already
+        tell("train", f"no figures, for matplotlib fails: {type(error).__name__}: {error}")
+        return False
     if sys.stdout.isatty():
         print(f"figures: {folder}{os.sep}")
+    return True

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import EngFormatter, MaxNLocator
 
-from ..plots import COLORS, INK
+from ..plots import COLORS, INK, own_style
 from .bounds import limits_of, work_seconds
 from .cases import DISK, FILES, MEMORY, Case, data_bytes, shape_name
 from .efficiency import Gain, strong, weak
@@ -26,6 +26,7 @@ _SIZES_SHOWN = 3  # in the figure of strong scaling
 Panels = dict[str, Axes]  # by shape and solver
 
 
+@own_style()
 def draw(folder: Path, results: Results, sizes: Sequence[int]) -> None:
     """Write scale-time.png, scale-row.png and, where there is something to show, scale-memory, -strong and -weak."""
     runs: dict[Case, list[Row]] = {}  # by kind, each along N

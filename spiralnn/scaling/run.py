@@ -21,6 +21,7 @@ from .planning import Once, Schedule, check_sizes
 from .progress import Display
 from .results import Results
 from .rows import Files, begin, expected_losses, make_rows, start, write_rows
+from .units import printable
 
 LIMIT_SECONDS = 0.2  # for each limit of each number of threads
 SETTLED = 3  # cases after which the time left is known, about
@@ -39,7 +40,7 @@ def run(settings: Settings, tell: Callable[[str], object]) -> bool:
     try:
         _measure_limits(settings, results)
         schedule = Schedule(settings, results.limits, {row.case for row in results.rows})
-        print(report.schedule_text(settings, results.limits, schedule, len(results.rows)), flush=True)
+        print(printable(report.schedule_text(settings, results.limits, schedule, len(results.rows))), flush=True)
         _load_kernels(settings)
         with contextlib.closing(_Run(settings, schedule, results)) as job:
             left = job.measure_all()
@@ -52,13 +53,15 @@ def run(settings: Settings, tell: Callable[[str], object]) -> bool:
         tell("interrupted; --resume goes on with what is missing")
     if results.rows:
         for title, table in report.sections(results, settings.sizes):
-            print(f"\n{title}\n{table}")
-        if settings.figures and importlib.util.find_spec("matplotlib") is None:
+            print(printable(f"\n{title}\n{table}"))
+        has_matplotlib = importlib.util.find_spec("matplotlib") is not None
+        if settings.figures and not has_matplotlib:
             tell("no figures without matplotlib: pip install spiralnn[plot]")
-        elif settings.figures:
-            _draw(settings, results)
+        failure = _draw(settings, results) if settings.figures and has_matplotlib else None
         if settings.page:
             page.write(settings, results)
+        if failure is not None:
+            raise failure
     return whole
 
 
@@ -218,10 +221,14 @@ def _expected_key(case: Case, schedule: Schedule) -> tuple[object, ...]:
     return next(once.key for once in schedule.once(case, {}) if once.key[0] == "expect")
 
 
-def _draw(settings: Settings, results: Results) -> None:
-    from . import figures
-
+def _draw(settings: Settings, results: Results) -> ScalingError | None:
+    """What keeps figures from being drawn, for the end: results are told and written all the same."""
     try:
+        from . import figures
+
         figures.draw(settings.out, results, settings.sizes)
     except OSError as error:
-        raise ScalingError(unwritable(settings.out, "figures", error)) from error
+        return ScalingError(unwritable(settings.out, "figures", error))
+    except Exception as error:  # of matplotlib, which has its ways to fail
+        return ScalingError(f"no figures, for matplotlib fails: {type(error).__name__}: {error}")
+    return None

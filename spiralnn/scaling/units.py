@@ -1,4 +1,6 @@
-"""Numbers as people read them."""
+"""Numbers as people read them, on an output that may not know all signs."""
+
+import sys
 
 
 def size(n_bytes: float) -> str:
@@ -12,6 +14,17 @@ def decimal_size(n_bytes: float) -> str:
     """As disks and networks count: 2e9 is 2 GB."""
     unit, bytes_each = next((u for u in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6)) if n_bytes >= u[1]), ("KB", 1e3))
     return f"{n_bytes / bytes_each:.3g} {unit}"
+
+
+def printable(text: str) -> str:
+    """What stdout can encode of a text: microseconds are us where it has no Greek letters."""
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    try:
+        text.encode(encoding)
+        return text
+    except UnicodeEncodeError:
+        plain = text.replace("\N{MICRO SIGN}", "u").replace("\N{MULTIPLICATION SIGN}", "x")
+        return plain.encode(encoding, "replace").decode(encoding)
 
 
 def duration(seconds: float) -> str:
