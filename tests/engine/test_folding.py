@@ -29,6 +29,17 @@ pytestmark = pytest.mark.skipif(not JIT, reason="compiled loops")
 
 SHAPES = [(1, 2, 5, 3), (300, 2, 100, 3), (20_001, 28, 16, 2), (9_001, 5, 0, 4), (50_003, 2, 0, 3), (3_000, 3, 7, 300)]
 
+# either dtype, with weights or without, and in the long form both
+either_dtype = pytest.mark.parametrize(
+    "dtype, weighted",
+    [
+        (np.float64, False),
+        (np.float32, True),
+        pytest.param(np.float64, True, marks=pytest.mark.long),
+        pytest.param(np.float32, False, marks=pytest.mark.long),
+    ],
+)
+
 
 @pytest.fixture
 def small_pieces(monkeypatch):
@@ -53,9 +64,8 @@ def stream_of(X, y, weights=None, class_weight=None, n_threads=2):
     return Stream(collector, surveyed(collector, class_weight, np.arange(max(2, y.max() + 1))))
 
 
-@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@either_dtype
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-@pytest.mark.parametrize("weighted", [False, True])
 def test_an_evaluation_has_the_bits_of_rows_in_memory(shape, dtype, weighted, small_pieces):
     N, D, H, K = shape
     X, y, own = make(N, D, K, dtype, weighted)
@@ -70,8 +80,7 @@ def test_an_evaluation_has_the_bits_of_rows_in_memory(shape, dtype, weighted, sm
         np.testing.assert_array_equal(of_stream, of_array)
 
 
-@pytest.mark.parametrize("dtype", [np.float64, np.float32])
-@pytest.mark.parametrize("weighted", [False, True])
+@either_dtype
 def test_a_hessian_has_the_bits_of_rows_in_memory(dtype, weighted, small_pieces):
     X, y, own = make(9_001, 5, 4, dtype, weighted)
     model, affine = Model(5, 0, 4), np.array([np.full(5, 0.25), np.full(5, 0.5)])
@@ -85,8 +94,7 @@ def test_a_hessian_has_the_bits_of_rows_in_memory(dtype, weighted, small_pieces)
     np.testing.assert_array_equal(found[0][2], found[1][2])
 
 
-@pytest.mark.parametrize("dtype", [np.float64, np.float32])
-@pytest.mark.parametrize("weighted", [False, True])
+@either_dtype
 def test_means_and_variances_have_the_bits_of_rows_in_memory(dtype, weighted, small_pieces):
     X, y, own = make(9_001, 5, 4, dtype, weighted)
     X[0] = 1e6

@@ -139,7 +139,7 @@ def check_interrupt(case, moment):
         ("network float64", 2.3),
         ("a callback", 0.9),
         ("batches", 0.6),
-        ("long steps", 2.9),
+        pytest.param("long steps", 2.9, marks=pytest.mark.long),
     ],
 )
 def test_ctrl_c_returns_a_usable_model_within_half_a_second(case, moment):
@@ -205,10 +205,10 @@ KILLS = {  # steps, and seconds within which to kill, for the short form and for
     "case",
     [
         "linear float64",
-        "linear float32",
+        pytest.param("linear float32", marks=pytest.mark.long),
         "network float32",
         "a callback",
-        "tol",
+        pytest.param("tol", marks=pytest.mark.long),
         "batches",
         "iterations",
     ],

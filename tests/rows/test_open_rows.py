@@ -226,8 +226,14 @@ def test_memmaps_that_are_no_rows_of_a_file(tmp_path):
 
 @pytest.mark.parametrize("kind", ["linear", "network"])
 @pytest.mark.parametrize("solver", ["gd", "lbfgs"])
-@pytest.mark.parametrize("dtype", [np.float64, np.float32])
-@pytest.mark.parametrize("weighting", ["none", "sample_weight", "balanced", "both"])
+@pytest.mark.parametrize(
+    "dtype, weighting",
+    [
+        (np.float64, "none"), (np.float64, "both"), (np.float32, "sample_weight"),
+        *(pytest.param(np.float64, how, marks=pytest.mark.long) for how in ("sample_weight", "balanced")),
+        *(pytest.param(np.float32, how, marks=pytest.mark.long) for how in ("none", "balanced", "both")),
+    ],
+)  # fmt: skip
 def test_training_comes_to_the_same_bits(kind, solver, dtype, weighting, tmp_path, small_pieces):
     X, y, weights = rows(2500, dtype=dtype)
     y[y == 2] *= np.arange((y == 2).sum()) % 3 > 0  # classes of different size
