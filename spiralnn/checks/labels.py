@@ -169,7 +169,8 @@ def known_labels(y: Any, N: int, classes: np.ndarray) -> np.ndarray:
     kinds = [_kind_of(found), _kind_of(classes)]
     if kinds[0] != kinds[1]:
         raise ValueError(
-            f"y holds {kinds[0]} ({found[0]!r}), but the model was fitted with {kinds[1]} ({classes[0]!r}), expected "
+            f"y holds {kinds[0]} ({found.tolist()[0]!r}), but the model was fitted with {kinds[1]} "
+            f"({classes.tolist()[0]!r}), expected "
             "labels of the same kind"
         )
     return labels

@@ -8,6 +8,7 @@ from . import report
 from .cases import Case
 from .planning import Plan
 from .results import Row
+from .units import printable
 
 
 class Display:
@@ -38,7 +39,8 @@ class Display:
         self._n_done += 1
         if self._bar is None:
             n_cases = self._n_done + len(plan.cases)
-            print(f"{self._n_done}/{n_cases} {report.line(row)}; {plan.seconds:.0f} s left", file=sys.stderr)
+            line = f"{self._n_done}/{n_cases} {report.line(row)}; {plan.seconds:.0f} s left"
+            print(printable(line, sys.stderr), file=sys.stderr)
 
     def close(self) -> None:
         if self._bar is not None:

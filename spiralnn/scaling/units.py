@@ -1,6 +1,7 @@
 """Numbers as people read them, on an output that may not know all signs."""
 
 import sys
+from typing import Any
 
 
 def size(n_bytes: float) -> str:
@@ -16,9 +17,9 @@ def decimal_size(n_bytes: float) -> str:
     return f"{n_bytes / bytes_each:.3g} {unit}"
 
 
-def printable(text: str) -> str:
-    """What stdout can encode of a text: microseconds are us where it has no Greek letters."""
-    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+def printable(text: str, stream: Any = None) -> str:
+    """What a stream, stdout by default, can encode of a text: microseconds are us where it has no Greek letters."""
+    encoding = getattr(stream or sys.stdout, "encoding", None) or "utf-8"
     try:
         text.encode(encoding)
         return text

@@ -21,13 +21,46 @@ def module() -> Any:
     return pyarrow.parquet
 
 
+class _Whole:
+    """A file."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = module().ParquetFile(path)
+        self.schema, self.num_rows = self._file.schema_arrow, self._file.metadata.num_rows
+
+    def batches(self, rows: int) -> Iterator[Any]:
+        return self._file.iter_batches(batch_size=rows)
+
+
+class _Folder:
+    """Part files of a folder, in the order of their names, with columns that folders within it are called after."""
+
+    def __init__(self, path: Path) -> None:
+        module()
+        import pyarrow.dataset
+
+        parts = pyarrow.dataset.dataset(path, format="parquet", partitioning="hive")
+        self._parts = sorted(parts.get_fragments(), key=lambda part: part.path)
+        if not self._parts:
+            raise ValueError("is a folder without Parquet files")
+        self.schema, self.num_rows = parts.schema, parts.count_rows()
+
+    def batches(self, rows: int) -> Iterator[Any]:
+        for part in self._parts:
+            yield from filter(len, part.to_batches(schema=self.schema, batch_size=rows))
+
+
+def _open(path: Path) -> _Whole | _Folder:
+    return _Folder(path) if path.is_dir() else _Whole(path)
+
+
 def read(path: Path, target: str | None, ignore: Sequence[str]) -> tuple[Table, np.ndarray | None]:
-    file = module().ParquetFile(path)
+    file = _open(path)
     labels: list[Any] = []
     first = 0
     for block, some in _blocks(file, BATCH_ROWS, target, ignore):
         if first == 0:
-            matrix = np.empty((file.metadata.num_rows, block.shape[1]), block.matrix.dtype)
+            matrix = np.empty((file.num_rows, block.shape[1]), block.matrix.dtype)
         matrix[first : first + len(block)] = block.matrix
         labels.append(some)
         first += len(block)
@@ -36,29 +69,29 @@ def read(path: Path, target: str | None, ignore: Sequence[str]) -> tuple[Table, 
 
 def names(path: Path, target: str | None, ignore: Sequence[str]) -> tuple[str | None, list[str]]:
     """Of the column that holds the labels, and of the inputs."""
-    _, columns = _columns(module().ParquetFile(path))
+    _, columns = _columns(_open(path))
     place, inputs = choose_columns(target, ignore, columns, len(columns))
     return None if place is None else columns[place], [columns[i] for i in inputs]
 
 
 def shape(path: Path) -> tuple[int, int]:
-    file = module().ParquetFile(path)
-    return file.metadata.num_rows, len(_columns(file)[0])
+    file = _open(path)
+    return file.num_rows, len(_columns(file)[0])
 
 
 def blocks(path: Path, rows: int, target: str | None, ignore: Sequence[str]) -> Iterator[Table]:
     left_out = [*ignore, *([] if target is None else [target])]
-    for block, _ in _blocks(module().ParquetFile(path), rows, None, left_out):
+    for block, _ in _blocks(_open(path), rows, None, left_out):
         yield block
 
 
 def column(path: Path) -> np.ndarray:
-    file = module().ParquetFile(path)
+    file = _open(path)
     kept, columns = _columns(file)
     if len(kept) != 1:
         raise ValueError(f"holds {len(kept)} columns, expected 1")
     parts, first = [], 0
-    for batch in file.iter_batches(batch_size=BATCH_ROWS):
+    for batch in file.batches(BATCH_ROWS):
         parts.append(_label_values(batch.column(kept[0]), columns[0], first))
         first += len(batch)
     if not parts:
@@ -68,7 +101,7 @@ def column(path: Path) -> np.ndarray:
 
 def _columns(file: Any) -> tuple[list[int], list[str]]:
     """Numbers and names of the columns that are not a DataFrame's index."""
-    schema = file.schema_arrow
+    schema = file.schema
     index = {name for name in (schema.pandas_metadata or {}).get("index_columns", []) if isinstance(name, str)}
     kept = [j for j, name in enumerate(schema.names) if name not in index]
     return kept, [schema.names[j] for j in kept]
@@ -81,17 +114,18 @@ def _blocks(
 
     kept, columns = _columns(file)
     place, inputs = choose_columns(target, ignore, columns, len(columns))
-    if not file.metadata.num_rows:
+    if not file.num_rows:
         raise ValueError("holds no rows")
     names = [columns[i] for i in inputs]
-    kinds = [file.schema_arrow.types[kept[i]] for i in inputs]
+    kinds = [file.schema.types[kept[i]] for i in inputs]
     for name, kind in zip(names, kinds, strict=True):
-        if not any(is_kind(kind) for is_kind in (types.is_integer, types.is_floating, types.is_boolean)):
+        numeric = (types.is_integer, types.is_floating, types.is_boolean, types.is_decimal)
+        if not any(is_kind(kind) for is_kind in numeric):
             raise ValueError(f"column {name!r} holds {kind}, expected numbers")
     dtype = np.float32 if all(map(types.is_float32, kinds)) else np.float64
 
     first = 0
-    for batch in file.iter_batches(batch_size=rows):
+    for batch in file.batches(rows):
         matrix = np.empty((len(batch), len(inputs)), dtype)
         for j, i in enumerate(inputs):
             matrix[:, j] = _values(batch.column(kept[i]), columns[i], first)
@@ -105,6 +139,8 @@ def _values(column: Any, name: str, first_row: int) -> np.ndarray:
     if column.null_count:
         row = first_row + int(np.argmax(column.is_null().to_numpy(zero_copy_only=False)))
         raise ValueError(f"row {row}, column {name!r}: a missing value")
+    if str(column.type).startswith("decimal"):
+        column = column.cast("string").cast("float64")  # the nearest number, which a cast of its own may miss
     return column.to_numpy(zero_copy_only=False)
 
 

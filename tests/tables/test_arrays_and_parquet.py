@@ -1,6 +1,7 @@
 """Files that hold types: arrays, Parquet; what is no file of a table."""
 
 import argparse
+import decimal
 import os
 import pickle
 import sys
@@ -217,3 +218,34 @@ def test_parquet_without_pyarrow(monkeypatch):
     for read, given in [(tables.read_table, ()), (tables.read_column, (3,)), (tables.check_installed, ())]:
         assert refusal(read, "t.parquet", *given) == expected
     tables.check_installed(tables.table_path("t.csv"))
+
+
+# decimals, and folders of parts
+
+
+def test_decimals_are_the_nearest_numbers(folder):
+    money = [decimal.Decimal(text) for text in ("0.10", "-7.35", "123456789.01", "4.35")]
+    pd.DataFrame({"x": money, "label": [0, 1, 0, 1]}).to_parquet("t.parquet", index=False)
+    X, y = tables.read_table(tables.table_path("t.parquet"), "label")
+    assert X.matrix.tolist() == [[float(value)] for value in money] and y.tolist() == [0, 1, 0, 1]
+
+
+@pytest.mark.parametrize("cut", [[], ["label"]], ids=["parts", "a column of folders"])
+def test_folders_of_parts_are_read_in_the_order_of_their_names(cut, folder):
+    frame = pd.DataFrame({"a": np.arange(20.0), "b": np.arange(20) % 3, "label": np.arange(20) % 2})
+    if cut:
+        frame.to_parquet("t.parquet", partition_cols=cut)
+        expected = pd.concat([frame[frame.label == k] for k in (0, 1)])
+    else:
+        (folder / "t.parquet").mkdir()
+        for i, rows in enumerate((frame[:7], frame[7:7], frame[7:])):
+            rows.to_parquet(folder / "t.parquet" / f"part-{i}.parquet", index=False)
+        expected = frame
+    X, y = tables.read_table(tables.table_path("t.parquet"), "label")
+    assert X.columns == ["a", "b"]
+    np.testing.assert_array_equal(X.matrix, expected[["a", "b"]])
+    np.testing.assert_array_equal(y.astype(int), expected.label)
+    blocks = list(tables.blocks(tables.table_path("t.parquet"), 4, "label"))
+    np.testing.assert_array_equal(np.concatenate([block.matrix for block in blocks]), expected[["a", "b"]])
+    (folder / "none.parquet").mkdir()
+    assert "without Parquet files" in refusal(tables.read_table, "none.parquet")
