@@ -32,11 +32,11 @@ class Objective:
 
     Parameters
     ----------
-    X : array (N, D)
-        Finite numbers. float32 is computed in float32, every other real dtype in float64. Not copied where it is
-        C-contiguous and of one of these dtypes; must not change meanwhile.
+    X : array (N, D), or rows of `spiralnn.open_rows`
+        Finite numbers. float32 is computed in float32, every other real dtype in float64. An array is not copied where
+        it is C-contiguous and of one of these dtypes, and must not change meanwhile; rows are read in every call.
     y : integer array (N,)
-        Labels in [0, n_classes).
+        Labels in [0, n_classes). None where rows hold them, and weights.
     hidden_size : int, optional
         Hidden units of the network, at least 1; None: the linear model.
     n_classes : int, optional

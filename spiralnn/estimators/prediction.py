@@ -98,7 +98,10 @@ class Predictor(Settings):
             return scores[:, 1] - scores[:, 0] if len(self.classes_) == 2 else scores
 
     def predict(self, X: Any) -> np.ndarray:
-        """The class of the largest score of each row, from `classes_`; shape (N,). FloatingPointError: see there."""
+        """The class of the largest score of each row, from `classes_`; shape (N,). FloatingPointError: see there.
+
+        X is an array (N, D) here and in the other methods, or rows of `spiralnn.open_rows`, read block by block.
+        """
         if isinstance(X, Rows):
             return self._in_blocks(self.predict, X)
         self._check_backend()
