@@ -25,6 +25,14 @@ class Found(NamedTuple):
     lowest: float
     highest: float
 
+    def with_more(self, other: "Found") -> "Found":
+        """Both together; the labels of this one are written to."""
+        for label, (n, weight) in other.labels.items():
+            known = self.labels.setdefault(label, [0.0, 0.0])
+            known[0] += n
+            known[1] = max(known[1], weight)
+        return Found(self.labels, min(self.lowest, other.lowest), max(self.highest, other.highest))
+
 
 class Survey(NamedTuple):
     """Work: rows are looked at for what is wrong with them, and for their labels."""
@@ -47,11 +55,7 @@ class Survey(NamedTuple):
         return _Surveyor(rows, most)
 
     def merge(self, left: Found, right: Found) -> Found:
-        for label, (n, weight) in right.labels.items():
-            known = left.labels.setdefault(label, [0.0, 0.0])
-            known[0] += n
-            known[1] = max(known[1], weight)
-        return Found(left.labels, min(left.lowest, right.lowest), max(left.highest, right.highest))
+        return left.with_more(right)
 
 
 class _Surveyor:
@@ -84,8 +88,7 @@ class _Surveyor:
         found = zip(classes.tolist(), counts.tolist(), largest.tolist(), strict=True)
         by_label = {label: [float(n), weight] for label, n, weight in found}
         low, high = (1.0, 1.0) if weights is None else (float(weights.min()), float(weights.max()))
-        empty = Survey(rows.N, rows.D, rows.dtype.itemsize)
-        self._found = empty.merge(self._found, Found(by_label, low, high))
+        self._found = self._found.with_more(Found(by_label, low, high))
 
     def end(self) -> Found:
         return self._found

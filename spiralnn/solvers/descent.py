@@ -7,9 +7,8 @@ from typing import Any
 import numpy as np
 
 from ..engine.pace import SLICE_SECONDS
-from ..engine.passes import Passes
 from ..engine.run import DIVERGED, RUNNING, STOPPED_GAINING, Judge, Run
-from ..engine.streaming import Stream, StreamedPasses, passes_over
+from ..engine.streaming import Stream, passes_over
 from ..kernels.updates import GRADIENT_DESCENT
 from .problem import Problem, finite
 
@@ -44,7 +43,7 @@ class Descent(Run):
         self.X = X
         self.step_size, self.tol, self.patience = float(step_size), tol, patience
         self._slice_from = 0
-        self._passes = passes_over(
+        self.passes = passes_over(
             self.model,
             X,
             y,
@@ -55,17 +54,13 @@ class Descent(Run):
             n_threads=1 if problem.is_reference else n_threads,
             steps=steps,
         )
-        self.plan = self._passes.plan
-        self._memory = self._passes.memory
+        self.plan = self.passes.plan
+        self._memory = self.passes.memory
         self._memory.theta[0] = self.model.flatten(params)
 
     @property
-    def passes(self) -> Passes | StreamedPasses:
-        return self._passes
-
-    @property
     def n_threads(self) -> int:
-        return self._passes.n_threads
+        return self.passes.n_threads
 
     def is_converged(self) -> bool:
         """Whether it no longer gained, and did not swing: its last losses are within tol of the lowest before them."""
@@ -108,7 +103,7 @@ class Descent(Run):
         if self._problem.is_reference:
             self._advance_reference(most)
         else:
-            self._passes.run_at_pace(most)
+            self.passes.run_at_pace(most)
 
     def _close(self) -> None:
         first, (n_steps, status) = self._slice_from, map(int, self._memory.status)

@@ -8,9 +8,8 @@ import numpy as np
 from ..engine.cache import attach
 from ..engine.memory import aligned
 from ..engine.pace import SLICE_SECONDS
-from ..engine.passes import Passes
 from ..engine.run import DIVERGED, NO_DESCENT, RUNNING, Judge, Run
-from ..engine.streaming import StreamedPasses, passes_over
+from ..engine.streaming import passes_over
 from ..kernels import lbfgs
 from ..kernels.lbfgs import EVALUATIONS, FIRST_ITERATION, GOAL, ITERATION, LARGEST, LOSS, NOISE, NUMBERS, TOLERANCE
 from ..kernels.steps import OUTCOMES, REACHED
@@ -43,12 +42,12 @@ class Lbfgs(Run):
         W = self.model.layout.parts[0]
         (bias,) = (part.first for part in self.model.layout.parts if part.name == "b")
         self._layer = lbfgs.FirstLayer(self.model.D, W.pitch, bias)
-        self._passes = passes_over(
+        self.passes = passes_over(
             self.model, X, problem.y, problem.sample_weight, LBFGS, [problem.reg],
             numbers=np.zeros(NUMBERS), solver=(columns.affine, self._layer),
             n_threads=1 if problem.is_reference else problem.n_threads, steps=2 * steps,
         )  # fmt: skip
-        self._memory, self._affine = self._passes.memory, columns.affine
+        self._memory, self._affine = self.passes.memory, columns.affine
         self._numbers = self._memory.numbers[0]
         self._numbers[[TOLERANCE, NOISE]] = tol, ROUNDING[X.itemsize]
         self._numbers[[lbfgs.NEWEST, lbfgs.LENGTH]] = -1.0, 1.0
@@ -64,12 +63,8 @@ class Lbfgs(Run):
         _point(theta, 0, self._memory.state, self._affine, self._layer, self._like)
 
     @property
-    def passes(self) -> Passes | StreamedPasses:
-        return self._passes
-
-    @property
     def n_threads(self) -> int:
-        return self._passes.n_threads
+        return self.passes.n_threads
 
     @property
     def loss(self) -> float:
@@ -119,7 +114,7 @@ class Lbfgs(Run):
         if self._problem.is_reference:
             self._advance_reference()
         else:
-            self._passes.run_at_pace(len(self._memory.losses))
+            self.passes.run_at_pace(len(self._memory.losses))
 
     def _close(self) -> None:
         first, n_steps, status = self.n_steps, int(self._numbers[ITERATION]), int(self._memory.status[1])

@@ -155,8 +155,8 @@ def test_an_exception_in_the_middle_of_a_step_leaves_whole_steps(n_threads, all_
     # as Ctrl-C does it: raised between two looks of the caller at its signals, with part of a step in its hands
     p = problem(*SHAPES[1])
     descent, other = start(p, n_threads=n_threads), start(p)
-    descent._passes._tiles = 1  # a look after every tile
-    participate, calls = descent._passes._loop, []
+    descent.passes._tiles = 1  # a look after every tile
+    participate, calls = descent.passes._loop, []
 
     def interrupted(*arguments):
         calls.append(participate(*arguments))
@@ -164,7 +164,7 @@ def test_an_exception_in_the_middle_of_a_step_leaves_whole_steps(n_threads, all_
             raise KeyboardInterrupt
         return calls[-1]
 
-    descent._passes._loop = interrupted
+    descent.passes._loop = interrupted
     with pytest.raises(KeyboardInterrupt):
         descent.run(1000)
     assert loop.BUSY in calls
@@ -179,7 +179,7 @@ def test_a_stop_flag_at_any_moment_leaves_whole_steps(all_threads):
     p = problem(120, 2, 20, 3)
     whole = start(p, n_threads=1)
     descent = start(p, n_threads=2)
-    passes = descent._passes
+    passes = descent.passes
     random = np.random.default_rng(0)
     for _ in range(100):
         stop = threading.Timer(random.uniform(2e-4, 1e-3), passes.team.sync.__setitem__, (STOP, 1))
