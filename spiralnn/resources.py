@@ -1,4 +1,5 @@
-"""CPUs and memory that this process may use: what the machine has, and what affinity and control groups leave of it."""
+"""CPUs, threads and memory that this process may use: what the machine has, and what affinity, control groups and the
+limits that people set by convention leave of it."""
 
 import contextlib
 import math
@@ -7,12 +8,29 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numba
+from numba.np.ufunc import parallel
 
 PROCESS_GROUPS, GROUPS = Path("/proc/self/cgroup"), Path("/sys/fs/cgroup")
+LOAD = Path("/proc/loadavg")
+# What job schedulers, pools (joblib's) and people set for every library that computes in threads. The first number is
+# that of the outermost threads.
+THREAD_LIMITS = ("OMP_NUM_THREADS", "OMP_THREAD_LIMIT")
 
 
 def available_threads() -> int:
-    """CPUs this process may use: affinity, control group and Numba's own limit (NUMBA_NUM_THREADS)."""
+    """Threads to use where nobody says how many: a CPU each, within OMP_NUM_THREADS, OMP_THREAD_LIMIT,
+    NUMBA_NUM_THREADS and `numba.set_num_threads`."""
+    limits = [available_cpus(), numba.config.NUMBA_NUM_THREADS]
+    for name in THREAD_LIMITS:
+        with contextlib.suppress(ValueError):  # not set, or no number: no limit
+            limits.append(int(os.environ.get(name, "").split(",")[0]))
+    if getattr(parallel, "_is_initialized", False):  # else nobody has set it, and asking would start Numba's threads
+        limits.append(numba.get_num_threads())
+    return max(1, min(limits))
+
+
+def available_cpus() -> int:
+    """CPUs that this process may use, by its affinity and control groups."""
     try:
         n = len(os.sched_getaffinity(0))
     except AttributeError:  # no affinity on this system
@@ -20,7 +38,16 @@ def available_threads() -> int:
     quota = _cpu_quota()
     if quota is not None:
         n = min(n, math.floor(quota))
-    return max(1, min(n, numba.config.NUMBA_NUM_THREADS))
+    return max(1, n)
+
+
+def idle_cpus() -> int | None:
+    """CPUs of this machine on which nothing runs or wants to at this moment; None where the system does not say."""
+    try:
+        running = int(LOAD.read_text().split()[3].partition("/")[0])
+    except (OSError, ValueError, IndexError):
+        return None
+    return max(0, (os.cpu_count() or 1) - running)
 
 
 def available_memory() -> int:

@@ -23,7 +23,7 @@ import numba
 import numpy as np
 
 from .. import __version__
-from ..resources import available_threads
+from ..resources import available_cpus, available_threads
 from .errors import Told, raise_first
 from .exits import watch_exits
 from .signs import ENDING, LOOK_SECONDS, Place, Signs, silence_limit
@@ -187,7 +187,7 @@ class Communicator:
         if wanted is not None:
             return wanted
         sharing = sum(1 for hello in neighbours if hello.cpus & own.cpus or hello is own)
-        return max(1, available_threads() // sharing)
+        return max(1, min(available_cpus() // sharing, available_threads()))
 
     # exchanges
 

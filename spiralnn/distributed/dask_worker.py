@@ -19,7 +19,7 @@ from ..checks.arrays import as_array
 from ..engine.folding import Threads, Work
 from ..engine.memory import aligned
 from ..kernels.tree import Node
-from ..resources import available_threads
+from ..resources import available_cpus
 from ..rows.rows import Rows
 from ..rows.source import RowError, Source
 
@@ -223,7 +223,8 @@ def borrow(holding: Holding, loans: Sequence[Sequence[Part]]) -> list[Part]:
 def take_part(holding: Holding, loan: Sequence[Part], leaves: Sequence[Run], job: Job) -> Done:
     """Task: one worker's part of a pass. Whatever goes wrong is told with its name."""
     worker = get_worker()
-    n_threads = min(worker.state.nthreads, available_threads(), job.n_threads or worker.state.nthreads)
+    # as many as the worker has: OMP_NUM_THREADS, which Dask sets to 1 in every worker, is for each of its threads
+    n_threads = min(worker.state.nthreads, available_cpus(), job.n_threads or worker.state.nthreads)
     done = Done(worker.address, n_threads, __version__)
     try:
         return done._replace(roots=holding.roots(job, loan, leaves, n_threads))

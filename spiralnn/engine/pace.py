@@ -2,11 +2,14 @@
 
 Steps of milliseconds gain from every thread, on a busy machine too, for parts are taken by whoever is free. Shorter
 ones gain on a quiet machine ((300, 2, 100, 3) takes 14 us on one thread, 8 on two) and lose on a busy one, where half a
-step may lie in the hands of a thread that has no core. The result is the same, to the last bit.
+step may lie in the hands of a thread that has no core: more threads are tried only when that many CPUs are idle. The
+result is the same, to the last bit.
 """
 
+from collections.abc import Callable
+
 from ..kernels.models import Model
-from ..resources import available_threads
+from ..resources import available_threads, idle_cpus
 
 THREAD_FLOPS = 200_000  # work of a step a thread must have to be worth its two words with the others
 START_FLOPS = 20e6  # work of all steps a thread must have to be worth starting: 0.1 ms quiet, 1 ms on a busy machine
@@ -33,12 +36,16 @@ def threads_for(flops: float, n_parts: int, n_threads: int | None, steps: int = 
 class Pace:
     """The pace of one kind of step on one thread and on `most`.
 
-    `choose` says how the next steps are done, `record` is told how long they took.
+    `choose` says how the next steps are done, `record` is told how long they took. idle() is the number of idle CPUs,
+    or None.
     """
 
-    def __init__(self, model: Model, N: int, most: int) -> None:
+    def __init__(
+        self, model: Model, N: int, most: int, idle: Callable[[], int | None] = idle_cpus
+    ) -> None:
         self.flops = model.flops(N)
         self.most = most
+        self._idle = idle
         self.seconds: dict[int, float] = {}  # a step, by the number of threads, as last measured
         self.taken: dict[int, int] = {}  # steps, by the number of threads
         self.is_short = most > 1 and self.flops < SHORT_FLOPS
@@ -92,11 +99,19 @@ class Pace:
             self._begin_trial()
             return
         self._chosen = min(self.seconds, key=self.seconds.__getitem__)
-        self._trial = False
-        self._stretch = LAST_STRETCH if hopeless else min(2 * self._stretch, LAST_STRETCH)
-        # trials of steps that take their time must be few, too
-        self._left = max(self._stretch, 2 * TRIAL_STEPS * self.seconds[self._chosen])
+        self._go_on(LAST_STRETCH if hopeless else 2 * self._stretch)
 
     def _begin_trial(self) -> None:
+        n = self._on_trial()
+        idle = self._idle() if n > 1 else None
+        if idle is not None and idle < n - 1:
+            self._go_on(2 * self._stretch)
+            return
         self._trial, self._steps, self._spent = True, 0, 0.0
-        self._warm = self._on_trial() == 1
+        self._warm = n == 1
+
+    def _go_on(self, stretch: float) -> None:
+        """As chosen, for so many seconds; trials of steps that take their time must be few, too."""
+        self._trial = False
+        self._stretch = min(stretch, LAST_STRETCH)
+        self._left = max(self._stretch, 2 * TRIAL_STEPS * self.seconds[self._chosen])

@@ -419,9 +419,14 @@ def test_two_python_threads_may_evaluate_one_objective(all_threads):
 # ---------------------------------------------------------------------------------------------------------- pace
 
 
-def simulate(cost, seconds=5.0, flops_model=(2, 100, 3), N=300):
-    """(steps on 1 thread, on 2, trials) of a run for so many seconds; cost(n_threads) is a step's."""
-    p = Pace(Model(*flops_model), N, 2)
+def quiet():
+    """CPUs that are idle, of a machine that does nothing else."""
+    return 1
+
+
+def simulate(cost, seconds=5.0, flops_model=(2, 100, 3), N=300, idle=quiet):
+    """(steps on 1 thread and on 2, the longest run of each) for so many seconds; cost(n_threads) is a step's."""
+    p = Pace(Model(*flops_model), N, 2, idle)
     spent, done, longest = 0.0, {1: 0, 2: 0}, {1: 0, 2: 0}
     while spent < seconds:
         n, steps = p.choose()
@@ -434,7 +439,7 @@ def simulate(cost, seconds=5.0, flops_model=(2, 100, 3), N=300):
 
 
 def test_one_thread_is_tried_first_and_the_faster_way_taken():
-    assert Pace(Model(2, 100, 3), 300, 2).choose()[0] == 1
+    assert Pace(Model(2, 100, 3), 300, 2, quiet).choose()[0] == 1
     done, _ = simulate(lambda n: {1: 14e-6, 2: 8e-6}[n])
     assert done[1] < 0.01 * done[2]
     done, longest = simulate(lambda n: {1: 8e-6, 2: 14e-6}[n])
@@ -448,8 +453,40 @@ def test_a_step_of_two_threads_that_takes_a_thousand_times_as_long_costs_little(
     assert done[2] * 14e-3 < 0.05 * done[1] * 14e-6
 
 
+def test_short_steps_stay_on_one_thread_where_no_cpu_is_idle():
+    # of two threads one would wait for a core with half of a step in its hands, a thousand times as long
+    done, _ = simulate(lambda n: {1: 14e-6, 2: 14e-3}[n], idle=lambda: 0)
+    assert done[2] == 0
+    assert done[1] > 300_000
+
+
+def test_two_threads_are_tried_once_a_cpu_is_idle():
+    looks = []
+
+    def busy_at_first():
+        looks.append(None)
+        return int(len(looks) > 5)
+
+    done, _ = simulate(lambda n: {1: 14e-6, 2: 8e-6}[n], idle=busy_at_first)
+    # looked at after 2 ms, 4 ms, ... of steps: 0.1 s at most before the sixth look
+    assert len(looks) == 6
+    assert done[1] < 0.1 / 14e-6 + 0.01 * done[2]
+
+
+def test_a_system_that_does_not_say_what_is_idle_has_two_threads_tried():
+    done, _ = simulate(lambda n: {1: 14e-6, 2: 8e-6}[n], idle=lambda: None)
+    assert done[1] < 0.01 * done[2]
+
+
+def test_a_trial_of_one_thread_does_not_wait_for_an_idle_cpu():
+    looks = iter([1])  # asked more than once: StopIteration
+    done, longest = simulate(lambda n: {1: 14e-6, 2: 8e-6}[n], idle=lambda: next(looks))
+    assert done[1] > 2 * pace.TRIAL_STEPS
+    assert longest[1] <= pace.TRIAL_STEPS
+
+
 def test_it_is_found_out_when_the_machine_becomes_quiet():
-    p, spent, last = Pace(Model(2, 100, 3), 300, 2), 0.0, None
+    p, spent, last = Pace(Model(2, 100, 3), 300, 2, quiet), 0.0, None
     while spent < 6.0:
         n, steps = p.choose()
         took = steps * (14e-6 if n == 1 else 14e-3 if spent < 2.0 else 8e-6)
@@ -459,7 +496,7 @@ def test_it_is_found_out_when_the_machine_becomes_quiet():
 
 
 def test_long_steps_take_all_threads_at_once():
-    assert Pace(Model(28, 128, 2), 100_000, 2).choose() == (2, 1)
+    assert Pace(Model(28, 128, 2), 100_000, 2, lambda: 0).choose() == (2, 1)
     done, _ = simulate(lambda n: 15e-3, flops_model=(28, 128, 2), N=100_000)
     assert done[1] == 0
 

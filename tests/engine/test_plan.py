@@ -127,7 +127,74 @@ def test_threads_follow_affinity_and_quota(monkeypatch, quota, expected):
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(8)), raising=False)
     monkeypatch.setattr(resources.numba.config, "NUMBA_NUM_THREADS", 64)
     monkeypatch.setattr(resources, "_cpu_quota", lambda: quota)
+    for name in resources.THREAD_LIMITS:
+        monkeypatch.delenv(name, raising=False)
+    assert resources.available_threads() == resources.available_cpus() == expected
+
+
+@pytest.mark.parametrize(
+    "name, value, expected",
+    [
+        ("OMP_NUM_THREADS", "3", 3),
+        ("OMP_NUM_THREADS", "4,2", 4),
+        ("OMP_THREAD_LIMIT", "5", 5),
+        ("OMP_NUM_THREADS", "0", 1),
+        ("OMP_NUM_THREADS", "100", 8),
+        ("OMP_NUM_THREADS", "", 8),
+        ("OMP_NUM_THREADS", "many", 8),
+    ],
+)
+def test_threads_follow_the_limits_of_the_environment(monkeypatch, name, value, expected):
+    monkeypatch.setattr(resources, "available_cpus", lambda: 8)
+    monkeypatch.setattr(resources.numba.config, "NUMBA_NUM_THREADS", 64)
+    for other in resources.THREAD_LIMITS:
+        monkeypatch.delenv(other, raising=False)
+    monkeypatch.setenv(name, value)
     assert resources.available_threads() == expected
+
+
+LIMITED = """
+import numba, joblib
+from spiralnn import resources
+numba.config.NUMBA_NUM_THREADS = 3
+free = min(resources.available_cpus(), 3)
+assert resources.available_threads() == free, "asking sets no limit"
+numba.set_num_threads(1)
+assert resources.available_threads() == 1
+numba.set_num_threads(free)
+assert resources.available_threads() == free
+
+def in_a_worker():
+    from spiralnn import resources
+    return resources.available_threads()
+
+with joblib.parallel_config("loky", inner_max_num_threads=1):
+    assert joblib.Parallel(2)(joblib.delayed(in_a_worker)() for _ in range(2)) == [1, 1]
+"""
+
+
+def test_limits_that_numba_and_the_workers_of_joblib_have_are_kept():
+    environment = {name: value for name, value in os.environ.items() if name not in resources.THREAD_LIMITS}
+    environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    done = subprocess.run([sys.executable, "-c", LIMITED], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    "text, expected",
+    [
+        ("0.10 0.20 0.30 3/456 7890\n", 5),
+        ("0.10 0.20 0.30 12/456 7890\n", 0),
+        ("", None),
+        ("no numbers here at all", None),
+    ],
+)
+def test_idle_cpus_are_those_without_a_running_task(monkeypatch, tmp_path, text, expected):
+    monkeypatch.setattr(resources.os, "cpu_count", lambda: 8)
+    monkeypatch.setattr(resources, "LOAD", tmp_path / "loadavg")
+    assert resources.idle_cpus() is None
+    (tmp_path / "loadavg").write_text(text)
+    assert resources.idle_cpus() == expected
 
 
 FIT = """
