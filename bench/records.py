@@ -14,6 +14,8 @@ HAND_WRITTEN = "C"  # first word of what is no library that one could take inste
 LEAD = {(300, 2, 100, 3): 10_000, (1_797, 64, 100, 10): 1_000, (100_000, 54, 128, 7): 100}
 NOTICEABLE = 1.05  # times faster: less is within what medians differ by from run to run
 
+DEFAULT, SINGLE = "default", "n_threads=1"  # threads of what is compared on a busy machine
+
 # as people read them
 OPERATIONS = {"forward": "scores", "softmax": "softmax cross-entropy", "backward": "backward", "step": "step",
               "predict": "prediction", "training": "whole training"}  # fmt: skip
@@ -30,6 +32,7 @@ PARTS = {
     "sweep": (*_TIMED, "fma_rate", "min", "axis"),
     "processes": ("job", "implementation", "median"),
     "memory": ("model", "implementation", "N", "D", "H", "K", "bytes"),
+    "load": ("job", "busy", "solver", "N", "D", "H", "K", "threads", "median", "mean"),
 }
 _POSITIVE = {"N", "D", "K", "steps", "min", "median", "bandwidth", "fma_rate"}
 

@@ -17,11 +17,13 @@ import fit_tables
 import fits
 from records import (
     ALL,
+    DEFAULT,
     LEAD,
     MODELS,
     ONE,
     OPERATIONS,
     REFERENCE,
+    SINGLE,
     by_problem,
     duration,
     efficiency,
@@ -57,6 +59,8 @@ def sections(results):
         ("The same number of steps of the network by everybody, float64.", *_lead(results)),
         ("Every operation on its own, float64: NumPy / fused on all threads.", *_operations(results["rows"])),
         ("Whole processes.", ["what", "with", "measured"], _processes(results)),
+        ("A busy machine: a fit of the network with default threads: its median; median and mean as parts of those "
+         "with n_threads=1, in turns, beside so many processes that only compute.", *_load(results)),
         ("Where somebody else was faster in this run.", *_slower(_everything(results))),
     ]  # fmt: skip
     return [table for table in tables if table[2]]
@@ -249,6 +253,25 @@ def _processes(results):
         who = f"{_named(row)}, {grouped(row['N'])} rows of {row['D']}"
         cells.append(["peak memory beside X and y", who, f"{row['bytes'] / 2**20:.1f} MiB"])
     return cells
+
+
+def _load(results):
+    """A job a row, a number of busy processes a column."""
+    table = {}
+    for row in results["load"]:
+        shape = ", ".join(grouped(row[name]) for name in ("N", "D", "H", "K"))
+        table.setdefault((row["job"], shape, row["solver"]), {}).setdefault(row["busy"], {})[row["threads"]] = row
+    counts = sorted({n for by_busy in table.values() for n in by_busy})
+    heads = ["job", "N, D, H, K", "solver", *(f"{n} busy" for n in counts)]
+
+    def cell(pair):
+        default, one = pair.get(DEFAULT), pair.get(SINGLE)
+        if default is None or one is None:
+            return "-"
+        ratios = (default[name] / one[name] for name in ("median", "mean"))
+        return f"{duration(default['median'])}: {', '.join(f'{ratio:.2f}' for ratio in ratios)}"
+
+    return heads, [[*key, *(cell(by_busy.get(n, {})) for n in counts)] for key, by_busy in table.items()]
 
 
 def _named(row):

@@ -61,12 +61,13 @@ def run(args):
 
 def measure(quick, parts, known):
     """What is known, with these parts measured anew."""
+    import busy_machine
     import compare
     import processes
     import sweep
 
     measures = {"limits": machine_limits, "rows": suite, "interleaved": compare.measure, "sweep": sweep.measure}
-    measures |= {"processes": processes.processes, "memory": processes.memory}
+    measures |= {"processes": processes.processes, "memory": processes.memory, "load": busy_machine.measure}
     results = {"machine": hardware.machine(PEERS)}
     for part in records.PARTS:
         if part in parts:

@@ -1,6 +1,7 @@
 """The benchmark suite: its problems and its races at a few rows; ratios by hand, tables and figures, broken files."""
 
 import json
+import os
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -24,11 +25,12 @@ def suite():
     """The modules that measure. The tests' own `problems` steps aside while they are loaded; peers stay away."""
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(BENCH))
-        for name in ("problems", "implementations", "turns", "compare", "sweep"):
+        for name in ("problems", "implementations", "turns", "compare", "sweep", "busy_machine"):
             patch.delitem(sys.modules, name, raising=False)
         import peers
 
         patch.setattr(peers, "ALL", [])
+        import busy_machine
         import compare
         import implementations
         import problems
@@ -36,8 +38,9 @@ def suite():
         import turns
 
         loaded = SimpleNamespace(
-            compare=compare, implementations=implementations, problems=problems, sweep=sweep, turns=turns
-        )
+            busy_machine=busy_machine, compare=compare, implementations=implementations, problems=problems,
+            sweep=sweep, turns=turns,
+        )  # fmt: skip
         for name in vars(loaded):
             del sys.modules[name]
         yield loaded
@@ -71,6 +74,10 @@ def results():
         "sweep": [{"axis": "D", **row} for row in few[1:]],
         "processes": [{"job": "spiralnn train", "implementation": "reference", "median": 3.5}],
         "memory": [{"model": "two_layer", "implementation": "fused", "N": 10**6, **sizes, "bytes": 3 * 2**20}],
+        "load": [
+            {"job": "one fit", "busy": 8, "solver": "gd", "N": 300, **sizes, "threads": who, "median": m, "mean": m + 1}
+            for who, m in ((records.DEFAULT, 3.0), (records.SINGLE, 2.0))
+        ],
     }
 
 
@@ -194,6 +201,36 @@ def test_compare_and_sweep_give_rows_that_load(suite, tmp_path, results, monkeyp
     assert "50, 2, 8, 3" in report.text(results)
 
 
+@pytest.mark.filterwarnings("ignore::spiralnn.NoDescentWarning")
+def test_fits_on_a_busy_machine_give_rows_that_load(suite, tmp_path, results, monkeypatch):
+    monkeypatch.setattr(suite.busy_machine, "BUSY", (0, 1))
+    monkeypatch.setattr(suite.busy_machine, "SHAPES", {(60, 2, 8, 3): 5})
+    monkeypatch.setattr(suite.busy_machine, "QUICK_SHAPES", ((60, 2, 8, 3),))
+    monkeypatch.setattr(suite.busy_machine, "AT_ONCE", 2)
+    monkeypatch.setattr(suite.busy_machine, "FITS", 2)
+    results["load"] = rows = suite.busy_machine.measure(quick=True)
+    jobs = [(row["job"], row["busy"], row["solver"]) for row in rows if row["threads"] == records.DEFAULT]
+    assert jobs[:4] == [("one fit", n, solver) for n in (0, 1) for solver in ("auto", "gd")]
+    assert [job for job, _, _ in jobs[4:]] == ["8 Python threads", "8 forked processes"][: 1 + hasattr(os, "fork")]
+    path = tmp_path / "results.json"
+    save(path, results)
+    assert records.load(path) == results
+    assert "60, 2, 8, 3" in report.text(results)
+
+
+def test_busy_processes_run_as_long_as_they_are_wanted(suite, monkeypatch):
+    started, start = [], subprocess.Popen
+
+    def recorded(*arguments, **options):
+        started.append(start(*arguments, **options))
+        return started[-1]
+
+    monkeypatch.setattr(suite.busy_machine.subprocess, "Popen", recorded)
+    with suite.busy_machine.busy(2):
+        assert [process.poll() for process in started] == [None, None]
+    assert all(process.poll() is not None for process in started)
+
+
 # -------------------------------------------------------------------------------------------- what is made of it
 
 
@@ -259,6 +296,7 @@ def test_tables_show_times_ratios_and_where_it_is_slower(results):
     assert "| scores | linear | 5.00 µs / 27.0 µs (0.19 x) |" in lines
     assert "| prediction | network | 300, 2, 100, 3 | float32 | 60.0 µs | C, all threads 30.0 µs, and 1 more |" in lines
     assert "| scores | linear | 300, 2, 3 | float64 | 27.0 µs | NumPy 5.00 µs |" in lines
+    assert "| one fit | 300, 2, 100, 3 | gd | 3.00 s: 1.50, 1.33 |" in lines
     assert "![speed](speed.png)" in lines
     for shown in ("140 x", "3.0 MiB", "1 000 000 rows of 2", "a CPU", "Numba 0.68", "spiralnn bench", "50 Gflop/s"):
         assert shown in report.text(results)
