@@ -20,6 +20,7 @@ from .distributed.job import watch_exits_of_job as _watch_exits_of_job  # noqa: 
 from .engine.checkpoint import CheckpointWarning  # noqa: E402
 from .engine.monitor import FitInterruptedWarning, NoDescentWarning  # noqa: E402
 from .estimators import SoftmaxClassifier, TwoLayerNet, load  # noqa: E402
+from .estimators.usefulness import UselessModelWarning  # noqa: E402
 from .files.array_file import ModelFileError  # noqa: E402
 from .objective import Objective, loss_and_gradients  # noqa: E402
 from .rows.opening import open_rows  # noqa: E402
@@ -34,6 +35,7 @@ __all__ = [
     "RowsError",
     "SoftmaxClassifier",
     "TwoLayerNet",
+    "UselessModelWarning",
     "load",
     "loss_and_gradients",
     "make_spiral",

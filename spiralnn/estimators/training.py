@@ -2,7 +2,6 @@
 
 import functools
 import numbers
-import warnings
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -13,14 +12,15 @@ from ..checks.parameters import check_training_memory, checked_parameters
 from ..checks.scalars import random_numbers
 from ..engine import display
 from ..engine.checkpoint import Keeper, checked_place
-from ..engine.monitor import BarOfSteps, LogLines, NoDescentWarning, Observer, watch
-from ..engine.run import DIVERGED, NO_DESCENT, Run
+from ..engine.monitor import BarOfSteps, LogLines, Observer, watch
+from ..engine.run import Run
 from ..files.array_file import digest_of
 from ..kernels.models import Model
 from ..solvers.choice import ADAM, AUTO, GAIN, GD, LBFGS, NEWTON, Choice, choose
 from ..solvers.problem import Problem
 from ..solvers.start import start
 from ..solvers.validation import Validation
+from .ending import check_end, check_usefulness
 from .following import Caller, Follower
 from .material import Judged, Material, gather, joined, judged_by
 from .prediction import Predictor
@@ -137,7 +137,8 @@ class Trainer(Predictor):
         one_by_one = None if self.callback is None else 1
         may_stop = collector.any(self.callback is not None)  # else nobody need be asked after every step
         watch(run, max_iter, observers, one_by_one, collector.any if may_stop else bool)
-        self._check_end(job)
+        check_end(run, job.choice)
+        check_usefulness(run, job.choice, job.material, self._params(), self.backend)
         return self
 
     @available_if(lambda self: self.solver not in (LBFGS, NEWTON))
@@ -207,7 +208,7 @@ class Trainer(Predictor):
                 self._take_over(job.run, before)
                 self.n_passes_ += passes
                 self._remember(job.run, job.choice.solver)
-        self._check_end(job, before)
+        check_end(job.run, job.choice, before)
         return self
 
     def _job(
@@ -299,26 +300,6 @@ class Trainer(Predictor):
         if self.callback is not None:
             observers.append(Caller(self, self.callback))
         return observers
-
-    def _check_end(self, job: Job, before: int = 0) -> None:
-        """FloatingPointError when a run that began after some steps diverged, a warning when it found no way down."""
-        run = job.run
-        if run.status == DIVERGED:
-            where = run.diverged_at if not before else f"{run.diverged_at} of this call"
-            has_size = job.choice.solver not in (LBFGS, NEWTON)
-            size = f", with step_size={job.choice.step_size!r}" if has_size else ""
-            raise FloatingPointError(
-                f"the loss or a parameter was no longer finite at {where}{size}: the model keeps its parameters after "
-                f"{before + run.n_steps} {run.unit}s. Try {'a smaller step_size' if has_size else 'another start'}, or "
-                "scale X"
-            )
-        if run.status == NO_DESCENT:
-            warnings.warn(
-                f"no step from iteration {run.n_steps} lowers the loss, which has a kink there: the model keeps the "
-                "best parameters that were found",
-                NoDescentWarning,
-                stacklevel=3,
-            )
 
     def _run_settings(self, settings: dict[str, Any], job: Job) -> dict[str, Any]:
         """All that changes the result of a fit, beside its data and start."""
