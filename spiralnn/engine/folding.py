@@ -5,6 +5,7 @@ holds them: `Threads` for rows that this process can read, from memory or files.
 What a Work comes to never depends on who did which part of it.
 """
 
+import itertools
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
@@ -178,7 +179,7 @@ class Threads(Collector):
         forest, lock, stop = Forest(work.merge), threading.Lock(), np.zeros(1, np.int64)
         nodes, errors = (node for run in runs for node in units(*run, level)), list[RowError]()
 
-        def enter(_: int) -> None:
+        def enter(nodes: Iterator[Node]) -> None:
             with lock:
                 adder = self._adders.pop() if self._adders else None
             if adder is None:
@@ -206,9 +207,11 @@ class Threads(Collector):
                 self._adders.append(adder)
 
         if n_threads == 1:
-            enter(0)
+            enter(nodes)
         else:
-            run_threads(enter, n_threads, stop)
+            if not self._adders:  # whatever a new Work compiles is compiled here: threads may have little stack
+                enter(itertools.islice(nodes, 1))
+            run_threads(lambda _: enter(nodes), n_threads, stop)
         if errors:
             raise min(errors, key=lambda error: error.row)
         return forest

@@ -160,7 +160,11 @@ def run_threads(
 
 
 def over_leaves(work: Callable[[int, int, int], None], N: int, rows: Plan, n_threads: int, run: int = 1) -> None:
-    """work(start, stop, leaf) for all rows, over threads; one call for up to `run` leaves."""
+    """work(start, stop, leaf) for all rows, over threads; one call for up to `run` leaves.
+
+    Before that one for no rows at all, by the caller, so that whatever is compiled is compiled here: threads may
+    have a stack of 32 KiB.
+    """
     run = min(run, -(-rows.n_leaves // n_threads))
     stop_flag = np.zeros(1, np.int64)
     leaves, taking = iter(range(0, rows.n_leaves, run)), threading.Lock()
@@ -176,6 +180,7 @@ def over_leaves(work: Callable[[int, int, int], None], N: int, rows: Plan, n_thr
     if n_threads == 1:
         enter(0)
     else:
+        work(0, 0, 0)
         run_threads(enter, n_threads, stop_flag)
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import pickle
+import threading
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from spiralnn.engine.folding import Threads, pieces, units
 from spiralnn.engine.identity import Digests, digests
 from spiralnn.engine.plan import Plan
 from spiralnn.engine.statistics import column_statistics, stream_statistics
-from spiralnn.engine.streaming import Gradients, Stream
+from spiralnn.engine.streaming import GradientAdder, Gradients, Stream
 from spiralnn.engine.survey import ClassTotals, coding_of, survey, surveyed
 from spiralnn.kernels import reference
 from spiralnn.kernels.models import Model
@@ -101,6 +102,24 @@ def test_means_and_variances_have_the_bits_of_rows_in_memory(dtype, weighted, sm
     weights = None if own is None else own.astype(dtype)
     for a, b in zip(column_statistics(X, weights), stream_statistics(stream_of(X, y, own)), strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+def test_the_caller_does_the_first_piece_of_a_new_work_and_compiles_for_all(small_pieces, monkeypatch):
+    X, y, _ = make(20_001, 5, 3, np.float64, False)
+    stream, model, done = stream_of(X, y), Model(5, 4, 3), []
+    work, add = Gradients(model, len(X), 8, stream.coding), GradientAdder.add
+
+    def recorded(self, start, stop):
+        done.append((threading.current_thread() is threading.main_thread(), start))
+        add(self, start, stop)
+
+    monkeypatch.setattr(GradientAdder, "add", recorded)
+    theta = np.full((1, model.padded_size), 0.125)
+    for expected in (True, False):  # a first pass and a second
+        done.clear()
+        stream.collector.total(work, theta)
+        by_caller = [start for is_main, start in done if is_main]
+        assert (0 in by_caller) == expected == bool(by_caller) and len(by_caller) < len(done) / 4
 
 
 def test_a_range_of_leaves_cut_anywhere_folds_to_the_same_sums(small_pieces):

@@ -324,9 +324,21 @@ def test_threads_that_the_system_does_not_grant_cost_speed_alone(granted, monkey
     monkeypatch.setattr(threading.Thread, "start", start_some)
     seen, rows = [], plans.Plan(8, 8, 13)
     threads.over_leaves(lambda first, last, leaf: seen.append((first, last, leaf)), 100, rows, 3, run=2)
+    assert seen.pop(0) == (0, 0, 0)  # the caller's, before any thread is asked for
     assert sorted(seen) == [(16 * i, min(16 * i + 16, 100), 2 * i) for i in range(7)] and len(refused) == 1
     with pytest.raises(RuntimeError, match="can't start"):
         threads.run_threads(lambda thread: None, 3, np.zeros(1, np.int64), needs_all=True)
+
+
+def test_the_caller_compiles_what_threads_run():
+    seen = []
+
+    def work(start, stop, leaf):
+        seen.append((threading.current_thread() is threading.main_thread(), start, stop))
+
+    threads.over_leaves(work, 100, plans.Plan(8, 8, 13), 2)
+    assert seen[0] == (True, 0, 0)
+    assert not any(is_main for is_main, _, _ in seen[1:]) and len(seen) == 14
 
 
 def test_threads_may_run_wherever_the_process_may():
