@@ -27,6 +27,8 @@ from .vectors import (
     broadcast,
     choose,
     fma,
+    half,
+    joined,
     lanes,
     load,
     load_scalar,
@@ -268,11 +270,12 @@ def _backward(D, C, x, w, b, v, m, H, spread, dW, dV, db, rows):
     multiply-adds, and additions have ports of their own on Zen (1.9 against 2.6 ns for 8 float64 rows, D = 2).
     """
     L, S = lanes(x), (D + 1) * C
-    # at a time, so that their sums stay in registers. With 32 of 64 bytes 4 at S = 6 are 8 % slower
-    units = choose(4 if S <= 4 else 2, 2 if S <= 2 else 1)
+    # at a time, so that their sums stay in registers. With 32 of 64 bytes 4 at S = 6 are 8 % slower; with 16 of 32 a
+    # vector is two registers, and 12 sums of its halves have room beside what they are made of
+    units, halved = choose((4 if S <= 4 else 2, False), (2 if S <= 6 else 1, True))
     for group in loop(0, H, L):
         for i in loop(0, minimum(L, H - group), units):
-            sums = _active_sums(_hidden(D, w, b, x, group + i, units), m, S, units, rows)
+            sums = _active_sums(_hidden(D, w, b, x, group + i, units), m, S, units, halved, rows)
             for j in range(units):
                 for p in range(S):
                     store(spread, p * L + i + j, 0, sums[j][p])
@@ -290,17 +293,28 @@ def _backward(D, C, x, w, b, v, m, H, spread, dW, dV, db, rows):
             add_to(dV, k, group, _dot([bias, *inputs], by_class[k]))
 
 
-def _active_sums(z, m, S, units, rows):
-    """Sums of m (S, T) over the rows where z(t) of a unit is positive: S vectors a unit, lanes not added up."""
-    sums = [[var(zeros(m)) for _ in range(S)] for _ in range(units)]
-    for t in loop(0, rows, lanes(m)):
-        active = [value > 0.0 for value in z(t)]
-        for p in range(S):
-            moment = load(m, p, t)
-            for j in range(units):
-                total = sums[j][p].value
-                sums[j][p].set(select(active[j], total + moment, total))  # one masked addition
-    return sums
+def _active_sums(z, m, S, units, halved, rows):
+    """Sums of m (S, T) over the rows where z(t) of a unit is positive: S vectors a unit, lanes not added up.
+
+    halved: in two passes over the rows, one for each half of the lanes.
+    """
+    by_part = []
+    for part in [lambda v: half(v, 0), lambda v: half(v, 1)] if halved else [lambda v: v]:
+        sums = [[var(part(zeros(m))) for _ in range(S)] for _ in range(units)]
+        for t in loop(0, rows, lanes(m)):
+            active = [part(value) > 0.0 for value in z(t)]
+            for p in range(S):
+                moment = part(load(m, p, t))
+                for j in range(units):
+                    total = sums[j][p].value
+                    if halved:  # the same, for no sum is -0: an AND and an addition, that need one register
+                        sums[j][p].set(total + select(active[j], moment, 0.0))
+                    else:
+                        sums[j][p].set(select(active[j], total + moment, total))  # one masked addition
+        by_part.append(sums)
+    if not halved:
+        return by_part[0]
+    return [[joined(*halves) for halves in zip(*unit, strict=True)] for unit in zip(*by_part, strict=True)]
 
 
 def _dot(a, b):

@@ -22,7 +22,7 @@ vector's length: one source, so the twin cannot differ. With NUMBA_BOUNDSCHECK=1
 | values.py | vectors, floats, integers and variables with their operators; lanes, var, fma, minimum; choose: blocks |
 | control.py | loop, if_, while_, vector_runs |
 | memory.py | load, store, add_to; load_scalar, broadcast, gather, load_deinterleaved, ...; view, prefetch |
-| lanes.py | zeros, full, iota, broadcast_int, as_float; select, relu, maximum; transpose, reduce_add, ... |
+| lanes.py | zeros, full, iota, broadcast_int, as_float; select, relu, maximum; half, transpose, reduce_add, ... |
 | elementary.py | exp_of_negative, log |
 | atomics.py | load_acquire, store_release, fetch_add; pause, futex_wait, futex_wake |
 | backend.py | every use of an internal of Numba or llvmlite |
@@ -44,7 +44,9 @@ from .lanes import (
     broadcast_int,
     everywhere,
     full,
+    half,
     iota,
+    joined,
     maximum,
     reduce_add,
     reduce_add_each,
@@ -96,8 +98,10 @@ __all__ = [
     "futex_wait",
     "futex_wake",
     "gather",
+    "half",
     "if_",
     "iota",
+    "joined",
     "lanes",
     "load",
     "load_acquire",

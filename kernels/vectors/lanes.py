@@ -90,6 +90,24 @@ def round_to(vector, a):
 # ------------------------------------------------------------------------------------------- between lanes
 
 
+def half(vector, i):
+    """The first half of the lanes (i = 0) or the second (i = 1), as a vector."""
+    vector = plain(vector)
+    if not isinstance(vector, Vector):
+        return vector[i * len(vector) // 2 : (i + 1) * len(vector) // 2]
+    n = backend.lanes_of(vector.value.type) // 2
+    return Vector(vector.builder, backend.shuffle(vector.builder, vector.value, None, range(i * n, (i + 1) * n)))
+
+
+def joined(low, high):
+    """The vector of two halves."""
+    low, high = plain(low), plain(high)
+    if not isinstance(low, Vector):
+        return np.concatenate([low, high])
+    numbers = range(2 * backend.lanes_of(low.value.type))
+    return Vector(low.builder, backend.shuffle(low.builder, low.value, high.value, numbers))
+
+
 def transpose(rows):
     """From n vectors, n a power of two: as many vectors of n as they have lanes, the first of all first lanes, ...
 

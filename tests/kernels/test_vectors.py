@@ -29,8 +29,10 @@ from spiralnn.kernels.vectors import (
     futex_wait,
     futex_wake,
     gather,
+    half,
     if_,
     iota,
+    joined,
     lanes,
     load,
     load_acquire,
@@ -245,6 +247,23 @@ def test_load_deinterleaved(dtype, D):
     out = np.full((D, n), -1, dtype)
     jitted(body)(a, 2, out)
     np.testing.assert_array_equal(out, a[2:].T)
+
+
+@dtypes
+def test_halves_and_what_they_are_joined_to(dtype):
+    n = 64 // np.dtype(dtype).itemsize
+
+    def body(a, out):
+        value = load(a, 0, 0)
+        low, high = half(value, 0), half(value, 1)
+        store(out, 0, 0, joined(high * 2.0, low))
+        store(out, 1, 0, joined(select(low > 1.0, low, 0.0), high))
+
+    a, out = np.arange(n, dtype=dtype)[np.newaxis], np.zeros((2, n), dtype)
+    jitted(body)(a, out)
+    low, high = a[0, : n // 2], a[0, n // 2 :]
+    np.testing.assert_array_equal(out[0], [*(2 * high), *low])
+    np.testing.assert_array_equal(out[1], [*(low * (low > 1)), *high])
 
 
 @dtypes
