@@ -3,6 +3,9 @@
 | file | what |
 | --- | --- |
 | arrays.py | rows of numbers, in the one form that kernels take |
+| frames.py | tables of other libraries, column by column |
+| values.py | what can be an array of numbers at all |
+| kinds.py | of which kind labels are, and whether they are there |
 | labels.py | classes, each row's place among them |
 | weights.py | of samples and classes |
 | held_out.py | rows to judge by: how many of each class, and which |

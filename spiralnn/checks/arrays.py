@@ -1,10 +1,12 @@
 """Arrays: rows of numbers in the one form that kernels take, real and finite."""
 
 import math
-import sys
 from typing import Any
 
 import numpy as np
+
+from .frames import columns_of
+from .values import as_array, real_numbers
 
 CHECKED_ROWS = 1 << 16  # rows looked at together, so that checking needs a megabyte or so at any N
 
@@ -39,43 +41,16 @@ def feature_matrix(
     return array
 
 
-def _is_mixed_frame(X: Any) -> bool:
-    """Whether X is a DataFrame of pandas whose columns are of several kinds, or nullable: as one array, objects."""
-    if not (hasattr(X, "iloc") and hasattr(X, "dtypes") and getattr(X, "ndim", 0) == 2 and X.shape[1]):
-        return False
-    kinds = set(X.dtypes)
-    return len(kinds) > 1 or not isinstance(next(iter(kinds)), np.dtype)
-
-
-def _of_mixed_frame(X: Any) -> np.ndarray:
-    """The columns one by one, in rows of float32 where all of them are, else of float64."""
-    columns = [X.iloc[:, j] for j in range(X.shape[1])]
-    single = all(str(column.dtype).lower() == "float32" for column in columns)
-    matrix = np.empty(X.shape, np.float32 if single else np.float64)
-    for j, column in enumerate(columns):
-        kind = getattr(column.dtype, "kind", "O")
-        missing = column.isna().to_numpy()
-        if kind == "f" and isinstance(column.dtype, np.dtype):
-            missing = missing & False  # NaN, which is looked for in all rows together
-        if missing.any():
-            place = f"[{int(missing.argmax())}, {j}], column {X.columns[j]!r}"
-            raise ValueError(f"X holds a missing value at {place}, expected finite numbers")
-        if kind not in "fiubO":
-            raise TypeError(f"X has dtype {column.dtype} in column {X.columns[j]!r}, expected real numbers")
-        if kind == "O":
-            matrix[:, j] = real_numbers(f"column {X.columns[j]!r} of X", np.asarray(column.array))
-        else:
-            matrix[:, j] = column.to_numpy(dtype=matrix.dtype)
-    return matrix
-
-
 _FLOAT32, _FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
 
 
 def _as_float_matrix(X: Any) -> np.ndarray:
     if hasattr(X, "toarray") and hasattr(X, "nnz"):
         raise TypeError("X is a sparse matrix; expected a dense array: X.toarray() makes one, if memory allows")
-    array = _of_mixed_frame(X) if _is_mixed_frame(X) else as_array("X", X)
+    table = columns_of(X)
+    array = as_array("X", X) if table is None else table.matrix()
+    if array.dtype.kind == "O" and not array.ndim and X is not None:
+        raise TypeError(f"X is of type {type(X).__name__}, expected an array of numbers: (samples, features)")
     if array.dtype.kind == "c":
         raise ValueError(f"Complex data not supported: X has dtype {array.dtype}, expected real numbers")
     array = real_numbers("X", array)
@@ -91,32 +66,6 @@ def _as_float_matrix(X: Any) -> np.ndarray:
     except (MemoryError, ValueError) as error:  # ValueError: more numbers than an index can count
         kind = np.dtype(target).name
         raise MemoryError(f"X of shape {array.shape} needs a contiguous copy in {kind}: {error}") from None
-
-
-def real_numbers(name: str, array: np.ndarray) -> np.ndarray:
-    """The array, objects converted to float64; TypeError or ValueError unless it holds real numbers."""
-    if array.dtype.kind == "O":
-        try:
-            return array.astype(np.float64)
-        except (TypeError, ValueError) as error:
-            raise type(error)(f"{name} has dtype {array.dtype}, expected real numbers ({error})") from None
-        except OverflowError as error:  # an integer beyond the range of floats
-            raise ValueError(f"{name} holds a number beyond float64, expected finite numbers ({error})") from None
-    if array.dtype.kind not in "fiub":
-        raise TypeError(f"{name} has dtype {array.dtype}, expected real numbers")
-    return array
-
-
-def as_array(name: str, value: Any) -> np.ndarray:
-    """value as an array; ValueError with its name when values are masked or its rows differ in length."""
-    masked = sys.modules.get("numpy.ma")  # not imported for the question: who has masked arrays has the module
-    # another thread may be importing it
-    if masked is not None and isinstance(value, getattr(masked, "MaskedArray", ())) and masked.is_masked(value):
-        raise ValueError(f"{name} holds masked values; expected an array without missing values")
-    try:
-        return np.asarray(value)
-    except ValueError as error:
-        raise ValueError(f"{name} is ragged, expected an array ({error})") from None
 
 
 def kernel_array(array: Any, dtype: Any) -> np.ndarray:

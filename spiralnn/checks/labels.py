@@ -1,13 +1,14 @@
 """Labels: distinct classes, each row's place among them, and their bytes as kernels read them."""
 
-import numbers
 import sys
 import warnings
 from typing import Any
 
 import numpy as np
 
-from .arrays import CHECKED_ROWS, as_array, check_finite
+from .arrays import CHECKED_ROWS
+from .kinds import check_one_kind, check_present, keys, kind_of, label_array
+from .values import as_array
 
 
 def label_view(y: Any, N: int, K: int | None) -> np.ndarray:
@@ -63,7 +64,7 @@ def label_column(y: Any, N: int, *, stacklevel: int = 3) -> np.ndarray:
     """y as an array (N,) of whatever kind; a column (N, 1) is flattened, with a warning."""
     if y is None:
         raise ValueError("requires y to be passed, but the target y is None")
-    labels = as_array("y", y)
+    labels = label_array("y", y)
     if labels.ndim == 2 and labels.shape[1] == 1:
         warnings.warn(
             "A column-vector y was passed when a 1d array was expected: y is read as y.ravel()",
@@ -84,21 +85,24 @@ def class_labels(y: Any, N: int, known: np.ndarray | None = None) -> tuple[np.nd
     known: the sorted classes that labels must be of; y need not hold each of them. Integers that are 0, ..., K - 1
     already are read where they lie; any others cost one byte a row (K <= 256).
     """
-    classes, places = distinct_labels("y", label_column(y, N, stacklevel=6))
+    labels = label_column(y, N, stacklevel=6)
+    classes, places = distinct_labels("y", labels)
     if known is None:
         check_two("y", classes)
         return classes, places
-    place = {label: k for k, label in enumerate(known.tolist())}
-    for label in classes.tolist():
-        if label not in place:
-            raise ValueError(f"y holds label {label!r}, which is not among the classes {known.tolist()}")
-    table = np.array([place[label] for label in classes.tolist()], _place_kind(len(known)))
-    return known, table[places]
+    among = _among(classes, places, known)
+    if among.max() == len(known):
+        row = int(among.argmax())
+        raise ValueError(
+            f"y holds label {labels[row : row + 1].tolist()[0]!r}, which is not among the classes {known.tolist()} "
+            f"(the first such at [{row}])"
+        )
+    return known, among
 
 
 def sorted_classes(classes: Any) -> np.ndarray:
     """The distinct labels in classes, sorted, at least two."""
-    labels = as_array("classes", classes)
+    labels = label_array("classes", classes)
     if labels.ndim != 1 or not labels.size:
         raise ValueError(f"classes has shape {labels.shape}, expected (K,): every label that will come")
     distinct, _ = distinct_labels("classes", labels)
@@ -119,13 +123,13 @@ def distinct_labels(name: str, labels: np.ndarray, first_row: int = 0) -> tuple[
     """As of class_labels, of labels (N,) of whatever kind. first_row: the number of labels[0], for messages."""
     if labels.dtype.kind == "c":
         raise ValueError(f"Complex data not supported: {name} has dtype {labels.dtype}")
-    _check_present(name, labels, first_row)
-    if labels.dtype.kind == "f" and (labels != np.floor(labels)).any():
-        raise ValueError(f"Unknown label type: continuous. {name} holds fractions, expected class labels")
-    if labels.dtype.kind == "f" and np.abs(labels).max() >= 2**53:  # as NumPy reads a list of such integers
-        raise ValueError(
-            f"{name} holds whole numbers from 2**53 on as floats, which merges neighbours: expected integers"
-        )
+    check_present(name, labels, first_row)
+    if labels.dtype.kind == "f":
+        _check_whole(name, labels, first_row)
+        if float(np.abs(labels).max()) >= 2**53:  # as NumPy reads a list of such integers
+            raise ValueError(
+                f"{name} holds whole numbers from 2**53 on as floats, which merges neighbours: expected integers"
+            )
     if labels.dtype.kind in "iu":
         low, high = int(labels.min()), int(labels.max())
         if high - low < CHECKED_ROWS:  # a table of them: sorting would take ten times as long
@@ -145,11 +149,24 @@ def distinct_labels(name: str, labels: np.ndarray, first_row: int = 0) -> tuple[
             return classes, places
     try:
         classes, places = np.unique(labels, return_inverse=True)
+        hash(classes[0])
     except (TypeError, ValueError) as error:  # ValueError: labels that are arrays
         raise TypeError(f"{name} holds labels that cannot be sorted, expected labels of one kind ({error})") from None
-    if labels.dtype.kind == "O" and not all(isinstance(c, type(classes[0])) for c in classes):
-        raise TypeError(f"{name} holds labels of different kinds, expected labels of one kind")
+    if labels.dtype.kind == "O":
+        check_one_kind(name, labels)
+        if any(isinstance(label, float | np.floating) for label in classes):
+            _check_whole(name, labels.astype(np.float64), first_row)
     return classes, places.reshape(-1).astype(_place_kind(len(classes)))
+
+
+def _check_whole(name: str, labels: np.ndarray, first_row: int) -> None:
+    fractions = labels != np.floor(labels)
+    if fractions.any():
+        row = int(fractions.argmax())
+        raise ValueError(
+            f"Unknown label type: continuous. {name} holds fractions, expected class labels: {labels[row]} at "
+            f"[{first_row + row}]"
+        )
 
 
 def _above(labels: np.ndarray, low: int) -> np.ndarray:
@@ -159,53 +176,25 @@ def _above(labels: np.ndarray, low: int) -> np.ndarray:
     return labels.astype(np.intp) - low
 
 
-def known_labels(y: Any, N: int, classes: np.ndarray) -> np.ndarray:
-    """y as labels (N,) to be held against predictions, which are of `classes`: of the same kind, none missing.
+def places_among(name: str, labels: np.ndarray, known: np.ndarray, first_row: int = 0) -> np.ndarray:
+    """The place of each label among the sorted classes `known`; len(known) for those that are not there.
 
-    Labels that are not among the classes are wrong, but no error.
+    ValueError where they are of another kind: such would never be there. first_row: as of distinct_labels.
     """
-    labels = label_column(y, N, stacklevel=4)
-    found, _ = distinct_labels("y", labels)
-    kinds = [_kind_of(found), _kind_of(classes)]
+    found, places = distinct_labels(name, labels, first_row)
+    kinds = [kind_of(found), kind_of(known)]
     if kinds[0] != kinds[1]:
         raise ValueError(
-            f"y holds {kinds[0]} ({found.tolist()[0]!r}), but the model was fitted with {kinds[1]} "
-            f"({classes.tolist()[0]!r}), expected "
-            "labels of the same kind"
+            f"{name} holds {kinds[0]} ({found.tolist()[0]!r}), but the model was fitted with {kinds[1]} "
+            f"({known.tolist()[0]!r}), expected labels of the same kind"
         )
-    return labels
+    return _among(found, places, known)
 
 
-def _kind_of(labels: np.ndarray) -> str:
-    kind = labels.dtype.kind
-    if kind == "O":
-        return "numbers" if isinstance(labels[0], numbers.Number) else f"labels of type {type(labels[0]).__name__}"
-    if kind in "US":
-        return f"labels of type {'str' if kind == 'U' else 'bytes'}"
-    return {"m": "timedeltas", "M": "dates"}.get(kind, "numbers")
-
-
-def _check_present(name: str, labels: np.ndarray, first_row: int) -> None:
-    """ValueError that says where the first missing label stands: NaN, infinity, NaT, None or pandas.NA."""
-    if labels.dtype.kind == "f":
-        check_finite(name, labels, first_row)
-    elif labels.dtype.kind in "mM" and np.isnat(labels).any():
-        raise ValueError(f"{name} holds NaT at [{first_row + np.isnat(labels).argmax()}], expected class labels")
-    elif labels.dtype.kind == "O":
-        for i, label in enumerate(labels):
-            if _is_missing(label):
-                raise ValueError(f"{name} holds {label!r} at [{first_row + i}], expected class labels")
-
-
-def _is_missing(label: Any) -> bool:
-    if label is None:
-        return True
-    try:
-        return bool(label != label)  # NaN and NaT
-    except TypeError:  # pandas.NA
-        return True
-    except ValueError:  # an array, which sorting will refuse
-        return False
+def _among(found: np.ndarray, places: np.ndarray, known: np.ndarray) -> np.ndarray:
+    table = {key: k for k, key in enumerate(keys(known))}
+    among = np.array([table.get(key, len(known)) for key in keys(found)], _place_kind(len(known) + 1))
+    return places if np.array_equal(among, np.arange(len(found))) else among[places]
 
 
 def _data_conversion_warning() -> type[Warning]:

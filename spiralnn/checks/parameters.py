@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 
 from ..resources import available_memory
-from .arrays import as_array, check_finite
+from .arrays import check_finite
+from .values import as_array
 
 PARAMETER_BYTES = 80  # of a parameter in training, about: three states, a gradient, two sums and copies, 8 bytes each
 LARGE = 1 << 28  # bytes from which on it is worth asking how many there are

@@ -7,8 +7,10 @@ from typing import Any
 import numpy as np
 
 from ..kernels.tree import Forest, Node, add_rows_of_sums
-from .arrays import as_array, check_finite, real_numbers, writable_view
+from .arrays import check_finite, writable_view
+from .kinds import keys
 from .scalars import finite_number
+from .values import as_array, real_numbers
 
 TOTAL_ROWS = 4096  # of a leaf of the tree along which weights are added up by class
 WEIGHTLESS = "sample_weight and class_weight leave every row a weight of 0, expected a positive one"
@@ -75,20 +77,21 @@ def class_factors(class_weight: Any, classes: np.ndarray, totals: Callable[[], n
         for value in found.tolist():
             total += value
         return np.divide(total, len(classes) * found, out=np.zeros(len(classes)), where=found > 0.0)
-    return np.array([class_weight.get(c, 1.0) for c in classes.tolist()])
+    return np.array([class_weight.get(c, 1.0) for c in keys(classes)])
 
 
 def class_weights(class_weight: Any, classes: np.ndarray) -> dict[Any, float] | str | None:
-    """class_weight checked: None, "balanced", or a dict from classes to finite numbers of at least 0."""
+    """class_weight checked: None, "balanced", or a dict from `keys` of classes to finite numbers of at least 0."""
     if class_weight is None or (isinstance(class_weight, str) and class_weight == "balanced"):
         return class_weight
     if not isinstance(class_weight, Mapping):
         raise ValueError(f"class_weight is {class_weight!r}, expected a dict, 'balanced' or None")
-    known = classes.tolist()
-    factors = {c: finite_number(f"class_weight[{c!r}]", w, minimum=0.0) for c, w in class_weight.items()}
-    unweighted = [c for c in known if c not in factors]
-    if unweighted and any(c not in known for c in factors):  # one more of the one and one less of the other: a typo
-        raise ValueError(f"The classes, {unweighted}, are not in class_weight, which has {list(factors)}")
+    known = dict(zip(keys(classes), classes.tolist(), strict=True))
+    found = [finite_number(f"class_weight[{c!r}]", w, minimum=0.0) for c, w in class_weight.items()]
+    factors = dict(zip(keys(class_weight), found, strict=True))
+    unweighted = [label for key, label in known.items() if key not in factors]
+    if unweighted and any(key not in known for key in factors):  # one more of the one, one less of the other: a typo
+        raise ValueError(f"The classes, {unweighted}, are not in class_weight, which has {list(class_weight)}")
     return factors
 
 

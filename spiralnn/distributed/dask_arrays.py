@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..checks.arrays import real_numbers
+from ..checks.values import real_numbers
 
 LIBRARIES = {"dask", "dask_expr"}
 

@@ -15,7 +15,7 @@ import numpy as np
 from distributed import get_worker
 
 from .. import __version__
-from ..checks.arrays import as_array
+from ..checks.values import as_array
 from ..engine.folding import Threads, Work
 from ..engine.memory import aligned
 from ..kernels.tree import Node

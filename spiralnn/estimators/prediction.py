@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..checks.arrays import check_finite, feature_matrix, kernel_array
-from ..checks.labels import known_labels
+from ..checks.labels import label_column, places_among
 from ..checks.scalars import thread_count
 from ..checks.weights import sample_weights
 from ..engine import fused
@@ -105,19 +105,20 @@ class Predictor(Settings):
         if isinstance(X, Rows):
             return self._in_blocks(self.predict, X)
         self._check_backend()
-        return self._best_classes(*self._checked_features(X, finite=self.backend != "fused"))
+        best = self._best_places(*self._checked_features(X, finite=self.backend != "fused"))
+        return self.classes_[best]
 
-    def _best_classes(self, matrix: np.ndarray, params: list[np.ndarray]) -> np.ndarray:
-        """As of predict. The fused kernel finds out on its way whether the rows are finite."""
+    def _best_places(self, matrix: np.ndarray, params: list[np.ndarray]) -> np.ndarray:
+        """Of the predicted classes among all. The fused kernel finds out on its way whether the rows are finite."""
         best = np.empty(len(matrix), np.intp)
         if self.backend == "fused":
             if fused.predict(matrix, params, best, n_threads=thread_count(self.n_threads)):
-                return self.classes_[best]
+                return best
             check_finite("X", matrix)  # X or the scores: if these, the following says which, or has a way around it
         for start in range(0, len(best), PREDICT_ROWS):  # scores of all rows at once would need N x K numbers
             rows = slice(start, start + PREDICT_ROWS)
             best[rows] = self._scores(matrix[rows], params, start).argmax(axis=1)
-        return self.classes_[best]
+        return best
 
     def predict_log_proba(self, X: Any) -> np.ndarray:
         """Logarithms of the class probabilities (N, K), without underflow. FloatingPointError when scores overflow."""
@@ -147,9 +148,9 @@ class Predictor(Settings):
         if isinstance(X, Rows):
             return _share_of_right(self._judged_rows(X, y, sample_weight))
         matrix, params = self._checked_features(X, finite=self.backend != "fused")
-        labels = known_labels(y, matrix.shape[0], self.classes_)
+        labels = places_among("y", label_column(y, len(matrix)), self.classes_)
         weights = sample_weights(sample_weight, matrix.shape[0], np.float64)
-        right = self._best_classes(matrix, params) == labels
+        right = self._best_places(matrix, params) == labels
         n = block_rows(matrix.shape[1], matrix.itemsize)
         parts = (slice(start, start + n) for start in range(0, len(right), n))
         return _share_of_right((right[part], None if weights is None else weights[part]) for part in parts)
@@ -163,7 +164,8 @@ class Predictor(Settings):
         for start, block in rows.blocks(n):
             stop = start + len(block)
             labels, weights = rows.labels(start, stop, buffers), rows.checked_weights(start, stop, buffers)
-            yield self.predict(self._table(block)) == labels, weights
+            best = self._best_places(*self._checked_features(self._table(block), finite=self.backend != "fused"))
+            yield best == places_among("y", labels, self.classes_, start), weights
 
     def _in_blocks(self, method: Callable[[Table], np.ndarray], rows: Rows) -> np.ndarray:
         """What a method says of rows that are read piece by piece; the answers are held in memory."""

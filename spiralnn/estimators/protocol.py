@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from ..checks.frames import names_of
 from ..rows.rows import Rows
 
 SHOWN = 120  # characters of a parameter's value in a notebook
@@ -161,7 +162,7 @@ class ClassifierProtocol:
 
 def column_names(X: Any) -> np.ndarray | None:
     """Column names of a DataFrame, or rows, when all are strings, None when none is; TypeError for a mixture."""
-    columns = _columns_of(X)
+    columns = X.names if isinstance(X, Rows) else names_of(X)
     if columns is None or not len(columns):
         return None
     strings = [isinstance(c, str) for c in columns]
@@ -171,19 +172,6 @@ def column_names(X: Any) -> np.ndarray | None:
             "only supported if all input features have string names: X.columns = X.columns.astype(str) converts them"
         )
     return np.asarray(columns, dtype=object) if all(strings) else None
-
-
-def _columns_of(X: Any) -> Any:
-    """Names as a table of any library has them: ours, pyarrow's, pandas', or by the dataframe interchange protocol."""
-    if isinstance(X, Rows):
-        return X.names
-    schema: Any = getattr(X, "schema", None)
-    if hasattr(schema, "names") and hasattr(X, "num_columns"):  # columns of pyarrow's tables are arrays
-        return schema.names
-    columns = getattr(X, "columns", None)
-    if columns is None and hasattr(X, "__dataframe__"):
-        return list(X.__dataframe__().column_names())
-    return columns
 
 
 def _listed(names: set[str]) -> str:

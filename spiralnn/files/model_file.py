@@ -1,24 +1,22 @@
 """Model files: a fitted estimator as arrays under a JSON header, see `array_file`."""
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from . import array_file
+from . import array_file, objects
 from .array_file import ModelFileError
 
 FORMAT = array_file.Format("spiralnn-model", 2, "model file")
 VALIDATION = ("validation_scores", "validation_loss_curve")  # fitted attributes that may be None
-OBJECTS = (str, int, float, bool)  # what JSON gives back as it was
 
 
 def save(model: Any, path: Any) -> None:
     """Write a fitted estimator: every fitted attribute, and the constructor arguments that are plain values.
 
     Functions, generators and starting parameters (callback, a RandomState, init) belong to the run and come back as
-    their defaults. TypeError when classes are objects other than str, int, float and bool. OSError when the file
+    their defaults. TypeError when classes are objects of types that `objects` does not know. OSError when the file
     cannot be written; one that was there stays whole.
     """
     arrays = {
@@ -65,13 +63,13 @@ def _build(header: dict[str, Any], arrays: dict[str, np.ndarray], kinds: Mapping
     model = kinds[header["kind"]](**{name: _unplain(value) for name, value in header["params"].items()})
     layers = 2 if hasattr(model, "hidden_size") else 1
     classes = arrays.pop("classes")
-    model.classes_ = _unpacked(classes) if header["object_classes"] else classes
+    model.classes_ = objects.unpacked(classes) if header["object_classes"] else classes
     model.loss_curve_ = [float(loss) for loss in arrays.pop("loss_curve")]
     for name in VALIDATION:
         setattr(model, f"{name}_", [float(value) for value in arrays.pop(name)] if name in arrays else None)
     model.best_validation_score_ = max(model.validation_scores_) if model.validation_scores_ else None
     if "feature_names" in arrays:
-        model.feature_names_in_ = _unpacked(arrays.pop("feature_names"))
+        model.feature_names_in_ = objects.unpacked(arrays.pop("feature_names"))
     coefs = [arrays.pop(f"coef_{i}") for i in range(layers)]
     intercepts = [arrays.pop(f"intercept_{i}") for i in range(layers)]
     if arrays:
@@ -95,32 +93,15 @@ def _build(header: dict[str, Any], arrays: dict[str, np.ndarray], kinds: Mapping
 
 
 def _packed(name: str, array: np.ndarray) -> np.ndarray:
-    """An array of objects as the bytes of a JSON list; any other as it is."""
-    if array.dtype.kind != "O":
-        return array
-    for value in array:
-        if type(value) not in OBJECTS:
-            raise TypeError(
-                f"{name} holds a {type(value).__name__} object: without pickle, a model file keeps str, int, float "
-                "and bool"
-            )
-    return np.frombuffer(json.dumps(array.tolist()).encode(), np.uint8)
-
-
-def _unpacked(content: np.ndarray) -> np.ndarray:
-    values = json.loads(content.tobytes())
-    if not isinstance(values, list) or not all(type(value) in OBJECTS for value in values):
-        raise ModelFileError("its classes or feature names are no list of plain values")
-    array = np.empty(len(values), object)
-    array[:] = values
-    return array
+    """An array of objects as bytes; any other as it is."""
+    return objects.packed(name, array) if array.dtype.kind == "O" else array
 
 
 def _is_plain(value: Any) -> bool:
     """Whether JSON can keep a constructor argument, in one of the shapes that `_plain` gives it."""
     if isinstance(value, dict):
         return all(_is_plain(part) for pair in value.items() for part in pair)
-    return value is None or isinstance(_plain(value), OBJECTS)
+    return value is None or isinstance(_plain(value), objects.PLAIN)
 
 
 def _plain(value: Any) -> Any:

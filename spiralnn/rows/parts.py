@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..checks.arrays import as_array
+from ..checks.values import as_array
 from .npy import RawRows, of_memmap, open_npy
 from .shards import joined
 from .source import Memory, Source

@@ -5,7 +5,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..checks.arrays import check_finite, kernel_array, real_numbers
+from ..checks.arrays import check_finite, kernel_array
+from ..checks.values import real_numbers
 from .source import Memory, RowError, Source
 
 

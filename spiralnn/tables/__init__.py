@@ -10,6 +10,7 @@
 | lines.py | its lines and records |
 | fast.py | readers of plain pieces: pyarrow's, NumPy's |
 | npy.py | arrays, which stay on disk where they would take much of the memory |
+| parts.py | Parquet files, and folders of them |
 | parquet.py | Parquet, with pyarrow |
 | writing.py | predictions, block by block |
 

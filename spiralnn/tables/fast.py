@@ -13,6 +13,7 @@ import numpy as np
 
 from .fields import FALSE, TRUE, number
 from .layout import Layout
+from .lines import MARK
 
 # Bytes from which on a file is worth the import of pyarrow.csv: that takes 30 to 70 ms, more from a cold disk, and then
 # a MiB takes 5 ms on two cores, where numpy.loadtxt takes 22.
@@ -120,7 +121,8 @@ def _numpy_reader(layout: Layout, words: Sequence[int]) -> Reader:
 
 
 def _plain_piece(separator: str) -> Callable[[bytes], bool]:
-    """Whether a piece holds something, no very long field, no line end but \\n or \\r\\n, no quote but around a field.
+    """Whether a piece holds something, no very long field, no line end but \\n or \\r\\n, no quote but around a field,
+    and no mark of byte order before it.
 
     Only on such do all readers agree on where fields begin and end.
     """
@@ -130,7 +132,7 @@ def _plain_piece(separator: str) -> Callable[[bytes], bool]:
     )
 
     def is_plain(piece: bytes) -> bool:
-        if piece.isspace():
+        if piece.isspace() or piece.startswith(MARK):  # which pyarrow would take off, within a file, too
             return False
         if b"\r" in piece and piece.count(b"\r") != piece.count(b"\r\n"):
             return False

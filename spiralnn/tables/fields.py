@@ -69,10 +69,11 @@ class Labels:
             if 0 < len(words) < len(texts) and all(text in self.missing for text in words):
                 line, text = min((self.missing[text], text) for text in words)
                 raise ValueError(f"line {line}{self.name}: {text!r} beside numbers, a missing label")
-        return _typed(texts, kind)[np.unique(codes, return_inverse=True)[1]]
+        return typed(texts, kind)[np.unique(codes, return_inverse=True)[1]]
 
 
-def _typed(texts: list[str], kind: str) -> np.ndarray:
+def typed(texts: Sequence[str], kind: str) -> np.ndarray:
+    """Distinct labels of a kind of NumPy's where all can be, else strings."""
     if kind in "iu" and all(map(is_integer, texts)):
         with contextlib.suppress(OverflowError):  # identifiers of more than 64 bits
             return np.array([int(text) for text in texts], np.int64)

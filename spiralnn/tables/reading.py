@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from . import csv, npy, parquet
+from . import csv, npy, parquet, parts
 from .table import Table, kind_of, told
 
 
@@ -101,7 +101,7 @@ def check_installed(path: Path) -> None:
     """TableError unless what it takes to read and write such a file is installed."""
     with told(path):
         if kind_of(path) == ".parquet":
-            parquet.module()
+            parts.module()
 
 
 def _refuse_columns(target: str | None, ignore: Sequence[str]) -> None:

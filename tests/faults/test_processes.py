@@ -17,8 +17,8 @@ import pytest
 from places import ROOT, TESTS
 
 from spiralnn import SoftmaxClassifier
-from spiralnn.checks.arrays import as_array
 from spiralnn.checks.labels import label_column
+from spiralnn.checks.values import as_array
 from spiralnn.estimators import protocol
 
 SCENARIOS = Path(__file__).resolve().parent / "process_scenarios.py"
