@@ -75,11 +75,11 @@ def columns_of(X: Any) -> Columns | None:
 
 def names_of(X: Any) -> Any:
     """The names of a table's columns, of any library; None for what has none."""
+    if is_lazy(X):
+        return None
     schema: Any = getattr(X, "schema", None)
     if isinstance(getattr(schema, "names", None), list):  # of pyarrow, whose columns are arrays
         return schema.names
-    if is_lazy(X):
-        return None
     columns = getattr(X, "columns", None)
     if columns is None and hasattr(X, "__dataframe__"):
         return list(X.__dataframe__().column_names())

@@ -90,14 +90,14 @@ def class_labels(y: Any, N: int, known: np.ndarray | None = None) -> tuple[np.nd
     if known is None:
         check_two("y", classes)
         return classes, places
-    among = _among(classes, places, known)
-    if among.max() == len(known):
-        row = int(among.argmax())
+    among = _among(classes, known)
+    if len(known) in among:
+        row = int((among == len(known))[places].argmax())
         raise ValueError(
             f"y holds label {labels[row : row + 1].tolist()[0]!r}, which is not among the classes {known.tolist()} "
             f"(the first such at [{row}])"
         )
-    return known, among
+    return known, among.astype(_place_kind(len(known)))[places]
 
 
 def sorted_classes(classes: Any) -> np.ndarray:
@@ -188,13 +188,13 @@ def places_among(name: str, labels: np.ndarray, known: np.ndarray, first_row: in
             f"{name} holds {kinds[0]} ({found.tolist()[0]!r}), but the model was fitted with {kinds[1]} "
             f"({known.tolist()[0]!r}), expected labels of the same kind"
         )
-    return _among(found, places, known)
-
-
-def _among(found: np.ndarray, places: np.ndarray, known: np.ndarray) -> np.ndarray:
-    table = {key: k for k, key in enumerate(keys(known))}
-    among = np.array([table.get(key, len(known)) for key in keys(found)], _place_kind(len(known) + 1))
+    among = _among(found, known)
     return places if np.array_equal(among, np.arange(len(found))) else among[places]
+
+
+def _among(found: np.ndarray, known: np.ndarray) -> np.ndarray:
+    table = {key: k for k, key in enumerate(keys(known))}
+    return np.array([table.get(key, len(known)) for key in keys(found)], _place_kind(len(known) + 1))
 
 
 def _data_conversion_warning() -> type[Warning]:

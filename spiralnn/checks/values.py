@@ -81,5 +81,6 @@ def _refuse(name: str, array: np.ndarray, of: str, column: tuple[int, ...]) -> N
         except OverflowError:  # an integer beyond the range of floats
             raise ValueError(f"{name} holds a number beyond float64 at {where}, expected finite numbers") from None
         except (TypeError, ValueError) as error:
-            raise type(error)(f"{expected}: {repr(value)[:SHOWN]} at {where}") from None
+            why = f" ({error})" if str(error) else ""
+            raise type(error)(f"{expected}: {repr(value)[:SHOWN]} at {where}{why}") from None
     raise TypeError(f"{expected} one by one")

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import ModuleType
 
 from .. import __version__
-from . import fit, info, predict, scale, train
+from . import fit, info, outputs, predict, scale, train
 from .console import DONE, CommandError, Parser, guarded
 
 
@@ -21,6 +21,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line, sys.argv unless argv is given, and return the exit code."""
     if argv is not None:
         return _run(list(argv))
+    outputs.prepare()
     # The process is ours, and draws to files alone: a backend for windows, or a notebook's, is of no use to it, and an
     # error where this matplotlib does not know it.
     os.environ.pop("MPLBACKEND", None)
@@ -37,7 +38,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(arguments: list[str]) -> int:
     def action() -> int:
         parser = _build_parser(with_bench=arguments[:1] == ["bench"])
-        args = parser.parse_args(arguments)
+        try:
+            args = parser.parse_args(arguments)
+        except SystemExit as done:
+            if done.code:
+                raise
+            return DONE  # help, which is flushed as all else is
         if args.command is None:
             parser.print_help()
             return DONE

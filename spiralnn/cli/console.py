@@ -98,6 +98,11 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         self.exit(WRONG_USAGE, f"{self.prog}: error: {message}\n")
 
+    def _print_message(self, message: str, file: Any = None) -> None:
+        """As argparse's own, which hides that help cannot be written."""
+        if message:
+            (file or sys.stderr).write(message)
+
 
 def adder(parser: argparse._ActionsContainer) -> Callable[..., None]:
     """parser.add_argument, with the default shown."""

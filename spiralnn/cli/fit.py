@@ -33,6 +33,7 @@ from .console import (
     print_json,
     tell,
 )
+from .outputs import Lossy
 from .rows import Rows, read_rows
 from .streams import is_out_of_core, job_of_ranks, open_streams
 
@@ -300,7 +301,7 @@ def _train(model: Any, rows: Rows, args: argparse.Namespace, communicator: Any) 
             tell_warning(message, *where, **more)
 
     # log lines are part of the report; beside JSON, or instead of a bar, they are not
-    where = sys.stdout if args.verbose and not args.json else sys.stderr
+    where = Lossy(sys.stdout) if args.verbose and not args.json else sys.stderr  # which cost no model
     try:
         with warnings.catch_warnings(), contextlib.redirect_stdout(where):
             warnings.showwarning = note

@@ -22,7 +22,8 @@ class Form(NamedTuple):
 
 
 def _write_scalar(value: np.generic) -> list[str]:
-    return [value.dtype.str, value.tobytes().hex()]
+    array = np.array([value])  # whose strings are one character wide at least
+    return [array.dtype.str, array.tobytes().hex()]
 
 
 def _read_scalar(kept: list[str]) -> Any:

@@ -113,7 +113,10 @@ class DecodedRows(Stored):
         if self.dtype == np.dtype("U"):
             compute, most = pyarrow().compute, 1
             for table in self._tables():
-                most = max(most, compute.max(compute.utf8_length(_plain(table.column(0)))).as_py() or 0)
+                column = _plain(table.column(0))
+                if compute.any(compute.ends_with(column, "\0")).as_py():
+                    raise ValueError(f"column {self._names[0]!r} of {self._file.name!r} holds labels that end in a NUL")
+                most = max(most, compute.max(compute.utf8_length(column)).as_py() or 0)
             self.dtype = np.dtype(f"U{most}")
         return self
 
@@ -169,22 +172,23 @@ class DecodedRows(Stored):
 def _values(column: Any) -> tuple[np.ndarray, np.ndarray | None]:
     """(values, where they are missing or None) of a column; what stands there in the place of missing ones is open."""
     pa, column, is_missing = pyarrow(), _plain(column), None
-    kind = column.type
+    if pa.types.is_decimal(column.type):
+        column = column.cast(pa.string()).cast(pa.float64())  # the nearest number, which a cast of its own may miss
     if column.null_count:
         is_missing = column.is_null().to_numpy()
-        column = column.fill_null(pa.scalar("" if is_string(kind) else 0).cast(kind))
-    if pa.types.is_decimal(kind):
-        column = column.cast(pa.string()).cast(pa.float64())  # the nearest number, which a cast of its own may miss
+        column = column.fill_null(pa.scalar("" if is_string(column.type) else 0).cast(column.type))
     return column.to_numpy(), is_missing
 
 
 def _plain(column: Any) -> Any:
-    """The column without a dictionary."""
-    return column.cast(column.type.value_type) if pyarrow().types.is_dictionary(column.type) else column
+    """The column without a dictionary, its strings in the one form that all of pyarrow takes."""
+    pa, kind = pyarrow(), column.type
+    column = column.cast(kind.value_type) if pa.types.is_dictionary(kind) else column
+    return column.cast(pa.large_string()) if str(column.type) == "string_view" else column
 
 
 def is_string(kind: Any) -> bool:
-    return str(kind) in ("string", "large_string")
+    return str(kind) in ("string", "large_string", "string_view")
 
 
 def number_dtype(containers: Sequence[Container], names: Sequence[str], what: str) -> np.dtype:
@@ -192,7 +196,7 @@ def number_dtype(containers: Sequence[Container], names: Sequence[str], what: st
     types, is_single = pyarrow().types, True
     numeric = types.is_floating, types.is_integer, types.is_boolean, types.is_decimal
     for container in containers:
-        for name in names:
+        for name in names if container.N else ():
             kind = container.types[name]
             if not any(is_kind(kind) for is_kind in numeric):
                 raise TypeError(
@@ -210,7 +214,12 @@ def number_rows(container: Container, names: Sequence[str], dtype: np.dtype, fla
 
 def label_rows(container: Container, name: str, folder: Path | None) -> Stored:
     """A column as labels: of its own dtype, or strings as wide as the longest. TypeError for any other kind."""
-    types, kind = pyarrow().types, container.types[name]
+    pa, kind = pyarrow(), container.types[name]
+    types = pa.types
+    if types.is_decimal(kind):
+        kind = pa.float64()
+    elif not container.N:
+        kind = pa.int8()  # whatever it is called, there is nothing of it
     plain = types.is_floating, types.is_integer, types.is_boolean
     if not is_string(kind) and not any(is_kind(kind) for is_kind in plain):
         raise TypeError(

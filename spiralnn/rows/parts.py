@@ -51,8 +51,14 @@ def _is_array(value: Any) -> bool:
 
 
 def files_in(folder: str) -> list[str]:
-    """Part files, in the order of their names; marks of other programs begin with a dot or an underscore."""
+    """Part files, in the order of their names; marks of other programs begin with a dot or an underscore.
+
+    ValueError where there are folders in it: who left them out would leave out rows.
+    """
     names = [name for name in sorted(os.listdir(folder)) if not name.startswith((".", "_"))]
+    for name in names:
+        if os.path.isdir(os.path.join(folder, name)):
+            raise ValueError(f"the folder {folder!r} holds the folder {name!r}, expected part files alone")
     files = [os.path.join(folder, name) for name in names if name.lower().endswith((NPY, PARQUET))]
     if not files:
         raise ValueError(f"the folder {folder!r} holds no {NPY} or {PARQUET} files, expected one at least")

@@ -56,7 +56,8 @@ def test_legal_tables(table, piece, rows):
 
 odd = st.sampled_from(
     ["", " ", '"', '""', '"1"', '"a', 'a"b', '"a"b', "nan", "inf", "1e999", "0x1", "1_0", "NA", "a,b", "1\r2", "#1",
-     "\x0b1", "\x1c1", "1\xa0", "\u0661", "tRUE", "1;2", "\u2028", "-", "1e", "1 2", "\n", "\r", "nan(1)", "$1"]
+     "\x0b1", "\x1c1", "1\xa0", "\u0661", "tRUE", "1;2", "\u2028", "-", "1e", "1 2", "\n", "\r", "nan(1)", "$1",
+     "\ufeff1"]
 )  # fmt: skip
 rough = st.lists(st.lists(st.one_of(fields, fields, fields, odd, words), min_size=1, max_size=4), max_size=12)
 garbage = st.one_of(
@@ -108,3 +109,12 @@ def test_columns(content, piece):
                 except tables.TableError as error:
                     found.add(str(error))
         assert len(found) == 1
+
+
+def test_a_mark_of_byte_order_within_a_file_is_seen_wherever_a_piece_begins():
+    path = write("t.csv", "\ufeffa,b,label\n1,2,x\n\ufeff3,4,y\n")  # as of two files, one behind the other
+    for reader in READERS:
+        for piece in (1, 7, 50):
+            with reading(reader, piece):
+                found = outcome(lambda: tables.read_table(path, "label"))
+            assert found == "t.csv: line 3, column 'a': '\\ufeff3', expected a finite number"
