@@ -18,6 +18,7 @@ from .lines import MARK
 # Bytes from which on a file is worth the import of pyarrow.csv: that takes 30 to 70 ms, more from a cold disk, and then
 # a MiB takes 5 ms on two cores, where numpy.loadtxt takes 22.
 ARROW_SIZE = 1 << 22
+ARROW_WIDTH = 2000  # columns up to which it is worth that: 20 000 take it six times as long as numpy.loadtxt
 ARROW_BLOCK = 1 << 20  # bytes a task of pyarrow: a third slower at a quarter of that, a tenth at four times
 FIELD = 64  # bytes, which the fields of a row hardly take on average: pyarrow reads no row longer than a block
 LONGEST_FIELD = 1 << 16  # bytes; of the csv module's limit, half
@@ -40,7 +41,7 @@ def fast_reader(layout: Layout, words: Sequence[int], size: int) -> Reader:
 
     words: inputs whose first value is a truth value.
     """
-    if size >= ARROW_SIZE and layout.separator.isascii():
+    if size >= ARROW_SIZE and layout.width <= ARROW_WIDTH and layout.separator.isascii():
         with contextlib.suppress(ImportError):
             return _arrow_reader(layout, words)
     return _numpy_reader(layout, words)

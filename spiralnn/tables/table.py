@@ -44,18 +44,20 @@ class Table:
 
 
 def table_path(text: str) -> Path:
-    """Parser of an option's value: a file of one of KINDS."""
+    """Parser of an option's value: a file of one of KINDS, or a folder of Parquet files."""
     path = Path(text)
-    if not path.name.lower().endswith(KINDS):
+    if not (path.name.lower().endswith(KINDS) or path.is_dir()):
         raise argparse.ArgumentTypeError(f"{text!r} given, expected a file ending in {', '.join(KINDS)}")
     return path
 
 
 def kind_of(path: Path) -> str:
-    """Which of KINDS the file is, by its name."""
+    """Which of KINDS the file is, by its name; a folder of any name is Parquet."""
     for kind in KINDS:
         if path.name.lower().endswith(kind):
             return kind
+    if path.is_dir():
+        return ".parquet"
     raise ValueError(f"expected a file ending in {', '.join(KINDS)}")
 
 

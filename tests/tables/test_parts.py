@@ -1,5 +1,7 @@
 """Parquet in folders: parts of other columns or types are refused or read as they are, never half."""
 
+import argparse
+
 import numpy as np
 import pytest
 
@@ -129,3 +131,11 @@ def test_a_missing_label_that_a_folder_is_called_after(folder):
 def test_files_without_an_ending_are_parts_where_there_are_no_others(folder):
     path = folder_of({"part-0": {"a": A, "y": Y}, "part-1": {"a": A, "y": Y}})
     assert len(tables.read_table(path, "y")[0]) == 16
+
+
+def test_a_folder_of_any_name_is_parquet(folder):
+    folder_of({"1.parquet": {"a": A, "y": Y}}).rename("rows")
+    path = tables.table_path("rows")
+    assert len(tables.read_table(path, "y")[0]) == 8 and tables.can_stay(path)
+    with pytest.raises(argparse.ArgumentTypeError, match="expected a file ending in"):
+        tables.table_path("nowhere")

@@ -7,6 +7,8 @@ from hypothesis import strategies as st
 from readers import READERS, outcome, reading, write
 
 from spiralnn import tables
+from spiralnn.tables import fast
+from spiralnn.tables.layout import Layout
 
 pytest.importorskip("pyarrow")
 
@@ -118,3 +120,9 @@ def test_a_mark_of_byte_order_within_a_file_is_seen_wherever_a_piece_begins():
             with reading(reader, piece):
                 found = outcome(lambda: tables.read_table(path, "label"))
             assert found == "t.csv: line 3, column 'a': '\\ufeff3', expected a finite number"
+
+
+def test_a_wide_table_is_none_for_pyarrow():
+    for width, reader in ((fast.ARROW_WIDTH, "_arrow_reader"), (fast.ARROW_WIDTH + 1, "_numpy_reader")):
+        layout = Layout(",", ["0"] * width, False, None, list(range(width)))
+        assert fast.fast_reader(layout, [], fast.ARROW_SIZE).__qualname__.startswith(reader)
