@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..checks.frames import columns_of
 from ..checks.values import as_array
 from .npy import RawRows, of_memmap, open_npy
 from .shards import joined
@@ -39,7 +40,9 @@ def parts_of(name: str, value: Any) -> list[Part]:
             files = files_in(path) if os.path.isdir(path) else [path]
             parts += (Part(file, repr(file)) for file in files)
         else:
-            parts.append(Part(as_array(name, one), f"array {i} of {name}" if is_list else name))
+            table = columns_of(one) if name == "X" else None
+            array = as_array(name, one) if table is None else table.matrix()
+            parts.append(Part(array, f"array {i} of {name}" if is_list else name))
     for part in parts:
         if isinstance(part.value, str) and part.suffix not in (NPY, PARQUET):
             raise ValueError(f"{name}: rows cannot be read from {part.called}, expected a {NPY} or {PARQUET} file")

@@ -1,11 +1,12 @@
 """Columns of Parquet of seldom types, and folders in folders: as when read into memory, or one clear error."""
 
+import datetime
 import decimal
 
 import numpy as np
 import pytest
 
-from spiralnn import open_rows
+from spiralnn import SoftmaxClassifier, open_rows
 from spiralnn.rows.source import RowError
 
 pa = pytest.importorskip("pyarrow")
@@ -61,3 +62,17 @@ def test_a_folder_in_a_folder_is_refused(tmp_path):
         open_rows(tmp_path, "y")
     (tmp_path / "g=1").rename(tmp_path / "_marks")
     assert open_rows(tmp_path, "y").N == 8
+
+
+def test_tables_in_memory_are_taken_column_by_column():
+    table = pa.table({"a": A, "n": Y, "flag": Y > 0})
+    assert features(open_rows(table, Y)).tolist() == np.c_[A, Y, Y > 0].tolist()
+    with pytest.raises(TypeError, match="in column 't', expected real numbers"):
+        open_rows(table.append_column("t", pa.array([datetime.date(2020, 1, 1)] * 8)), Y)
+
+
+def test_score_of_rows_refuses_labels_of_another_kind():
+    model = SoftmaxClassifier(max_iter=3).fit(A[:, None], Y)
+    assert model.score(open_rows(A[:, None], Y == 1)) == model.score(A[:, None], Y)
+    with pytest.raises(ValueError, match="y holds labels of type str .*, but the model was fitted with numbers"):
+        model.score(open_rows(A[:, None], Y.astype(str)))
