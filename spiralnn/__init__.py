@@ -19,6 +19,7 @@ from .data import make_spiral  # noqa: E402
 from .distributed.job import watch_exits_of_job as _watch_exits_of_job  # noqa: E402
 from .engine.checkpoint import CheckpointWarning  # noqa: E402
 from .engine.monitor import FitInterruptedWarning, NoDescentWarning  # noqa: E402
+from .engine.rounding import OtherBitsWarning  # noqa: E402
 from .estimators import SoftmaxClassifier, TwoLayerNet, load  # noqa: E402
 from .estimators.usefulness import UselessModelWarning  # noqa: E402
 from .files.array_file import ModelFileError  # noqa: E402
@@ -32,6 +33,7 @@ __all__ = [
     "ModelFileError",
     "NoDescentWarning",
     "Objective",
+    "OtherBitsWarning",
     "RowsError",
     "SoftmaxClassifier",
     "TwoLayerNet",

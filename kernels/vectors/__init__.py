@@ -19,7 +19,7 @@ vector's length: one source, so the twin cannot differ. With NUMBA_BOUNDSCHECK=1
 | file | what |
 | --- | --- |
 | entry.py | traced, body_of, ENTRY: from Python bodies to functions that jitted code calls |
-| values.py | vectors, floats, integers and variables with their operators; lanes, var, fma, minimum; choose: blocks |
+| values.py | vectors, floats, integers, variables and their operators; lanes, var, fma, minimum; what the target has |
 | control.py | loop, if_, while_, vector_runs |
 | memory.py | load, store, add_to; load_scalar, broadcast, gather, load_deinterleaved, ...; view, prefetch |
 | lanes.py | zeros, full, iota, broadcast_int, as_float; select, relu, maximum; half, transpose, reduce_add, ... |
@@ -78,7 +78,7 @@ from .memory import (
     stride,
     view,
 )
-from .values import VECTOR_BYTES, choose, fma, lanes, minimum, var
+from .values import VECTOR_BYTES, choose, fma, fma_is_fused, lanes, minimum, var
 
 __all__ = [
     "ENTRY",
@@ -94,6 +94,7 @@ __all__ = [
     "fetch_add",
     "first_aligned",
     "fma",
+    "fma_is_fused",
     "full",
     "futex_wait",
     "futex_wake",

@@ -7,9 +7,10 @@ import functools
 import platform
 
 import llvmlite
-from llvmlite import ir
+from llvmlite import binding, ir
 from numba import config, types
 from numba.core import cgutils, utils
+from numba.core.compiler_lock import global_compiler_lock
 from numba.core.registry import cpu_target
 from numba.extending import intrinsic
 
@@ -142,27 +143,45 @@ def store(builder, value, pointer, align=None):
     builder.store(value, _pointing_to(builder, pointer, value.type), align=align or bytes_of(value.type))
 
 
+def _assembly(kind, write):
+    """What the compiler makes of a function of this type.
+
+    It compiles for the processor that it was told by NUMBA_CPU_NAME and NUMBA_CPU_FEATURES, or for this one.
+    write(builder, arguments) appends the instructions, and returns what the function is to return.
+    """
+    with global_compiler_lock:
+        codegen = cpu_target.target_context.codegen()
+        module = codegen._create_empty_module("asked")
+        function = ir.Function(module, kind, "asked")
+        builder = ir.IRBuilder(function.append_basic_block())
+        answer = write(builder, function.args)
+        builder.ret_void() if answer is None else builder.ret(answer)
+        return codegen._tm.emit_assembly(binding.parse_assembly(str(module)))
+
+
 @functools.cache
 def register_bytes():
-    """Bytes of all vector registers of the processor that Numba compiles for, together.
+    """Bytes of all vector registers of the processor that Numba compiles for, together: asked of the compiler, by the
+    registers that it takes to add vectors of 64 bytes."""
 
-    Asked of the compiler, which was told by NUMBA_CPU_NAME and NUMBA_CPU_FEATURES, or looked at this machine: by the
-    registers that it takes to add vectors of 64 bytes.
-    """
-    library = cpu_target.target_context.codegen().create_library("registers")
-    module = library.create_ir_module("registers")
-    function = ir.Function(module, ir.FunctionType(ir.VoidType(), [_POINTER]), "add")
-    builder = ir.IRBuilder(function.append_basic_block())
-    vector = load(builder, function.args[0], ir.VectorType(F64, 8))
-    store(builder, builder.fadd(vector, vector), function.args[0])
-    builder.ret_void()
-    library.add_ir_module(module)
-    library.finalize()
-    assembly = library.get_asm_str()
+    def add(builder, arguments):
+        vector = load(builder, arguments[0], ir.VectorType(F64, 8))
+        store(builder, builder.fadd(vector, vector), arguments[0])
+
+    assembly = _assembly(ir.FunctionType(ir.VoidType(), [_POINTER]), add)
     for name, n_bytes in (("zmm", 32 * 64), ("ymm", 16 * 32), ("xmm", 16 * 16)):
         if name in assembly:
             return n_bytes
     return 32 * 16  # of 64-bit ARM, and others
+
+
+@functools.cache
+def has_fma():
+    """Whether the processor that Numba compiles for has a fused multiply-add: without, the compiler multiplies."""
+    if "+fma" in cpu_target.target_context.codegen().magic_tuple()[2].split(","):
+        return True  # of this x86-64: no need to ask, which takes as long as a small fit
+    kind = ir.FunctionType(F64, [F64, F64, F64])
+    return "mul" not in _assembly(kind, lambda builder, arguments: fmuladd(builder, *arguments))
 
 
 def load_wide_bytes(builder, pointer, spacing, count):

@@ -264,6 +264,11 @@ def fma(a, b, c):
     return like.like(backend.fmuladd(like.builder, like.operand(a), like.operand(b), like.operand(c)))
 
 
+def fma_is_fused():
+    """Whether `fma` rounds once, on the processor that Numba compiles for; never without the JIT."""
+    return not backend.jit_disabled() and backend.has_fma()
+
+
 def minimum(i, j):
     """The smaller of two integers of the kernel."""
     like = next((n for n in (i, j) if isinstance(n, Index)), None)

@@ -18,5 +18,6 @@
 | checkpoint.py | the state of a run on disk |
 | display.py | the progress bar |
 | fused.py | single operations under the names of the reference, over threads |
+| rounding.py | what is said where bits cannot be those of other processors |
 | cache.py | compiled kernels on disk |
 """

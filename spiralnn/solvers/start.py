@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from ..engine.rounding import tell_other_bits
 from ..engine.run import Judge, Run
 from .choice import ADAM, GAIN, GD, LBFGS, Choice
 from .descent import Descent
@@ -15,6 +16,8 @@ def start(
     problem: Problem, choice: Choice, settings: dict[str, Any], *, steps: int, seed: int = 0, judge: Judge | None = None
 ) -> Run:
     """settings: constructor arguments that one solver alone has. steps: about to be done, in slices that long."""
+    if not problem.is_reference:
+        tell_other_bits(stacklevel=4)  # of whoever calls fit or partial_fit
     X, y, params, sample_weight = problem[:4]
     if choice.solver == GD:
         return Descent(
