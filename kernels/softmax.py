@@ -136,3 +136,49 @@ def softmax_cross_entropy_rows(scores, y, start, stop, tile_rows, memory, losses
     """Loss sum of rows [start, stop), added to losses[leaf, 0]; share times their gradient into dscores (N, K)."""
     factor = scores.dtype.type(share)
     _rows(scores, y, start, stop, tile_rows, memory, losses, leaf, dscores, factor)
+
+
+# ------------------------------------------------------------------------------------------- probabilities alone
+
+
+@traced
+def _put_probabilities(scores, start, stop, tile_rows, memory):
+    _normalize(scores, start, stop, tile_rows, memory, are_logs=False)
+
+
+@traced
+def _put_log_probabilities(scores, start, stop, tile_rows, memory):
+    _normalize(scores, start, stop, tile_rows, memory, are_logs=True)
+
+
+def _normalize(scores, start, stop, tile_rows, memory, are_logs):
+    K = scores.shape[1]
+    s, _ = carve(memory, shapes(K, tile_rows, lanes(memory)))
+    for row in loop(start, stop, tile_rows):
+        rows = minimum(tile_rows, stop - row)
+        load_inputs(scores, row, rows, 0, K, s)
+        for t in loop(0, rows, lanes(s)):
+            top, total = var(load(s, 0, t)), var(zeros(s))
+            for k in loop(1, K):
+                top.set(maximum(load(s, k, t), top.value))
+            for k in loop(0, K):
+                shifted = load(s, k, t) - top.value  # -infinity where no number is as small
+                e = exp_of_negative(shifted)
+                total += e
+                store(s, k, t, shifted if are_logs else e)
+            rest = log(total.value) if are_logs else total.value
+            for k in loop(0, K):
+                store(s, k, t, load(s, k, t) - rest if are_logs else load(s, k, t) / rest)
+        put_rows(s, row, rows, scores)
+
+
+@njit(**ENTRY)
+def probabilities_rows(scores, start, stop, tile_rows, memory):
+    """Rows [start, stop) of scores (N, K), finite numbers, become probabilities."""
+    _put_probabilities(scores, start, stop, tile_rows, memory)
+
+
+@njit(**ENTRY)
+def log_probabilities_rows(scores, start, stop, tile_rows, memory):
+    """The same: logarithms of probabilities."""
+    _put_log_probabilities(scores, start, stop, tile_rows, memory)

@@ -26,6 +26,7 @@ from .threads import over_leaves
 Array = np.ndarray
 
 _softmax = attach(softmax.softmax_cross_entropy_rows)
+_normalize = {False: attach(softmax.probabilities_rows), True: attach(softmax.log_probabilities_rows)}
 
 FORWARD_ROWS = 4096  # rows a call of a forward kernel: fewer, and packing the weights (0.1 ms at 784 x 128) would show
 READ_FLOPS = 64.0  # work that reading an input counts as, where a call waits for memory rather than arithmetic
@@ -65,6 +66,22 @@ def softmax_cross_entropy(
 
     over_leaves(work, N, rows, threads_for(100.0 * N * K, rows.n_leaves, n_threads))
     return float(reference.combine(losses)[0]) / total
+
+
+def probabilities(scores: Array, *, are_logs: bool = False, n_threads: int | None = None) -> None:
+    """Scores (N, K), finite, become class probabilities, or their logarithms; 0, or -inf, where none is as small.
+
+    NumPy's exp and log are not the same to the last bit on all processors; these are.
+    """
+    N, K = scores.shape
+    _check(scores, "scores", scores, (N, K))
+    rows = cached_plan(N, Model(K, 0, 1), scores.itemsize, few_inputs=False)
+    size = scratch_size(softmax.shapes(K, rows.tile_rows, 64 // scores.itemsize), 64 // scores.itemsize)
+
+    def work(start: int, stop: int, leaf: int) -> None:
+        _normalize[are_logs](scores, start, stop, rows.tile_rows, np.zeros((1, size), scores.dtype))
+
+    over_leaves(work, N, rows, threads_for(100.0 * N * K, rows.n_leaves, n_threads))
 
 
 def linear_backward(X: Array, dscores: Array, dW: Array, db: Array, *, n_threads: int | None = None) -> None:

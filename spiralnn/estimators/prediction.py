@@ -124,20 +124,23 @@ class Predictor(Settings):
         """Logarithms of the class probabilities (N, K), without underflow. FloatingPointError when scores overflow."""
         if isinstance(X, Rows):
             return self._in_blocks(self.predict_log_proba, X)
-        return self._log_probabilities(*self._checked_features(X))
+        return self._probabilities(*self._checked_features(X), are_logs=True)
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """Class probabilities (N, K): softmax of the scores. FloatingPointError when these overflow."""
         if isinstance(X, Rows):
             return self._in_blocks(self.predict_proba, X)
-        return np.exp(self._log_probabilities(*self._checked_features(X)))
+        return self._probabilities(*self._checked_features(X), are_logs=False)
 
-    def _log_probabilities(self, matrix: np.ndarray, params: list[np.ndarray]) -> np.ndarray:
+    def _probabilities(self, matrix: np.ndarray, params: list[np.ndarray], are_logs: bool) -> np.ndarray:
         scores = self._scores(matrix, params)
         with np.errstate(over="ignore"):  # what is too small for a number is -infinity, the logarithm of 0
+            if self.backend == "fused":
+                fused.probabilities(scores, are_logs=are_logs, n_threads=thread_count(self.n_threads))
+                return scores
             scores -= scores.max(axis=1, keepdims=True)
         scores -= np.log(np.exp(scores).sum(axis=1, keepdims=True))
-        return scores
+        return scores if are_logs else np.exp(scores)
 
     def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:
         """Share of rows, or of the rows' weights (N,), whose class is predicted right.

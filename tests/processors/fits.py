@@ -9,20 +9,23 @@
 
 The processor is the one that Numba compiles for: NUMBA_CPU_NAME=haswell NUMBA_CPU_FEATURES= for another than this one.
 
-A digest is that of parameters and losses, as float64. Rows are made of random integers and one operation on them at
-most, parameters to start from likewise: what libm, BLAS or NumPy's own vectors give depends on the machine.
+A digest is that of parameters, losses, and some class probabilities, as float64. Rows are made of random integers and
+an operation or two on them, parameters to start from likewise: what libm, BLAS or NumPy's own exp and log give depends
+on the machine.
 """
 
 import argparse
 import contextlib
 import hashlib
 import json
+import platform
 import sys
 import tempfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from numba.core.registry import cpu_target
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
@@ -33,7 +36,8 @@ DIGESTS = Path(__file__).with_name("digests.json")
 
 class Fit(NamedTuple):
     """N rows of D inputs and K classes, H hidden units (0: the linear model). weights: of rows. judged: whether further
-    rows are given as validation. in_files: whether rows are read from files."""
+    rows are given as validation. in_files: whether rows are read from files. predicts: whether it is asked for class
+    probabilities, too."""
 
     solver: str
     dtype: str
@@ -44,18 +48,20 @@ class Fit(NamedTuple):
     weights: bool = False
     judged: bool = False
     in_files: bool = False
+    predicts: bool = False
     settings: Any = ()
 
     @property
     def name(self) -> str:
         model = f"network {self.H}" if self.H else "linear"
         more = ["weights"] * self.weights + ["judged"] * self.judged + ["files"] * self.in_files
+        more += ["probabilities"] * self.predicts
         more += [f"{name}={value}" for name, value in self.settings]
         return ", ".join([self.solver, model, self.dtype, f"{self.N} x {self.D}, {self.K}", *more])
 
 
 def _fit(solver: str, dtype: str, N: int, D: int, H: int, K: int, **more: Any) -> Fit:
-    flags = {name: more.pop(name) for name in ("weights", "judged", "in_files") if name in more}
+    flags = {name: more.pop(name) for name in ("weights", "judged", "in_files", "predicts") if name in more}
     return Fit(solver, dtype, N, D, H, K, **flags, settings=tuple(more.items()))
 
 
@@ -67,22 +73,22 @@ FITS = [
     _fit("gd", F8, 300, 2, 20, 3, max_iter=40),
     _fit("gd", F4, 3000, 2, 20, 3, max_iter=20, weights=True),
     _fit("gd", F8, 3000, 2, 0, 3, max_iter=40, weights=True),
-    _fit("gd", F4, 777, 200, 17, 5, max_iter=10),
+    _fit("gd", F4, 777, 200, 17, 5, max_iter=10, predicts=True),
     _fit("gd", F4, 3000, 40, 0, 10, max_iter=10, in_files=True, weights=True),
     _fit("lbfgs", F8, 300, 2, 20, 3, max_iter=40),
     _fit("lbfgs", F8, 777, 200, 17, 5, max_iter=15, class_weight="balanced"),
     _fit("lbfgs", F4, 3000, 5, 9, 4, max_iter=25, in_files=True),
     _fit("lbfgs", F8, 3000, 40, 0, 10, max_iter=25),
-    _fit("lbfgs", F4, 777, 200, 0, 2, max_iter=15, weights=True, judged=True),
+    _fit("lbfgs", F4, 777, 200, 0, 2, max_iter=15, weights=True, judged=True, predicts=True),
     _fit("lbfgs", F4, 300, 1, 0, 5, max_iter=25),
     _fit("adam", F8, 1200, 40, 17, 10, max_iter=4),
     _fit("adam", F4, 1200, 40, 17, 10, max_iter=4, weights=True),
-    _fit("adam", F8, 1200, 2, 20, 3, max_iter=6, early_stopping=True, n_iter_no_change=2),
+    _fit("adam", F8, 1200, 2, 20, 3, max_iter=6, early_stopping=True, n_iter_no_change=2, predicts=True),
     _fit("adam", F4, 777, 200, 0, 10, max_iter=4, class_weight="balanced"),
     _fit("sgd", F8, 1200, 5, 9, 4, max_iter=6, weights=True),
     _fit("sgd", F4, 1200, 200, 17, 2, max_iter=4, learning_rate="invscaling"),
     _fit("sgd", F8, 777, 40, 0, 2, max_iter=6, nesterovs_momentum=False),
-    _fit("newton-cholesky", F8, 777, 5, 0, 2, max_iter=10, weights=True),
+    _fit("newton-cholesky", F8, 777, 5, 0, 2, max_iter=10, weights=True, predicts=True),
     _fit("newton-cholesky", F4, 3000, 35, 0, 3, max_iter=6),
 ]
 NAMES = {fit.name: fit for fit in FITS}
@@ -134,9 +140,13 @@ def fitted(fit: Fit, n_threads: int = 1, backend: str = "fused", **more: Any) ->
         return model.fit(X, y, sample_weight=weights if fit.weights else None, **more)
 
 
-def digest(model: Any) -> str:
-    found = hashlib.sha256()
-    for array in (*model.coefs_, *model.intercepts_, model.loss_curve_, model.validation_loss_curve_ or ()):
+def digest(fit: Fit, model: Any) -> str:
+    found, numbers = hashlib.sha256(), [*model.coefs_, *model.intercepts_, model.loss_curve_]
+    if fit.judged:
+        numbers.append(model.validation_loss_curve_)
+    if fit.predicts:
+        numbers += [ask(rows(fit, stream=2)[0]) for ask in (model.predict_proba, model.predict_log_proba)]
+    for array in numbers:
         found.update(np.ascontiguousarray(array, "<f8").tobytes())
     return found.hexdigest()
 
@@ -163,11 +173,15 @@ def gone_on(fit: Fit, checkpoint: Path) -> Any:
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", default="", metavar="WORD")
+    parser.add_argument("--machine", action="store_true", help="say what Numba compiles for, and no more")
     parser.add_argument("--part", default="0/1", metavar="I/N")
     parser.add_argument("--write", action="store_true")
     parser.add_argument("--stop", type=Path, metavar="FOLDER")
     parser.add_argument("--go-on", type=Path, metavar="FOLDER")
     args = parser.parse_args(arguments)
+    if args.machine:
+        print(platform.machine(), cpu_target.target_context.codegen().magic_tuple()[1])
+        return 0
     first, parts = map(int, args.part.split("/"))
     some = [fit for fit in (CHECKPOINTED if args.stop or args.go_on else FITS) if args.only in fit.name][first::parts]
     if args.stop:
@@ -175,16 +189,16 @@ def main(arguments: list[str] | None = None) -> int:
             stop_half_way(fit, args.stop / str(FITS.index(fit)))
         return 0
     if args.write:
-        DIGESTS.write_text(json.dumps({fit.name: digest(fitted(fit)) for fit in FITS}, indent=1) + "\n")
+        DIGESTS.write_text(json.dumps({fit.name: digest(fit, fitted(fit)) for fit in FITS}, indent=1) + "\n")
         return 0
     equal, digests = 0, known()
     for fit in some:
         model = gone_on(fit, args.go_on / str(FITS.index(fit))) if args.go_on else fitted(fit)
-        is_equal = digest(model) == digests.get(fit.name)
+        is_equal = digest(fit, model) == digests.get(fit.name)
         equal += is_equal
         print(f"{'equal' if is_equal else 'DIFFERS'}: {fit.name}", flush=True)
     print(f"{equal} of {len(some)} equal")
-    return 0 if some and equal == len(some) else 1
+    return 0 if equal == len(some) else 1
 
 
 if __name__ == "__main__":

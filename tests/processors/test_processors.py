@@ -30,7 +30,7 @@ def test_every_fit_has_a_digest_of_its_own():
 @fused
 @every_fit
 def test_this_processor_comes_to_the_bits_of_others(fit):
-    assert digest(fitted(fit)) == known()[fit.name]
+    assert digest(fit, fitted(fit)) == known()[fit.name]
 
 
 # by all threads batches, too, are cut in leaves, which changes their bits
@@ -40,7 +40,7 @@ SHARED = [fit for fit in FITS if fit.solver not in ("adam", "sgd")][::2]
 @fused
 @pytest.mark.parametrize("fit", SHARED, ids=[fit.name for fit in SHARED])
 def test_so_do_two_threads(fit, all_threads):
-    assert digest(fitted(fit, n_threads=2)) == known()[fit.name]
+    assert digest(fit, fitted(fit, n_threads=2)) == known()[fit.name]
 
 
 @unfused
