@@ -5,15 +5,15 @@ it, and a two-layer network that can; and it trains such models on tables of one
 gets there first.
 """
 
+from importlib.machinery import PathFinder as _PathFinder
 from pathlib import Path as _Path
 
 __version__ = "0.1.0"
 
 # The kernels lie at the root of the source tree; an install puts them beside this file. In a tree that is
 # run without being installed, spiralnn.kernels must be found there.
-_root = _Path(__file__).resolve().parent.parent
-if not (_root / "spiralnn" / "kernels").is_dir() and (_root / "kernels" / "__init__.py").is_file():
-    __path__.append(str(_root))
+if _PathFinder.find_spec("spiralnn.kernels", __path__) is None:
+    __path__.append(str(_Path(__file__).resolve().parent.parent))
 
 from .data import make_spiral  # noqa: E402
 from .distributed.job import watch_exits_of_job as _watch_exits_of_job  # noqa: E402

@@ -20,4 +20,5 @@
 | fused.py | single operations under the names of the reference, over threads |
 | rounding.py | what is said where bits cannot be those of other processors |
 | cache.py | compiled kernels on disk |
+| sources.py | a digest of the kernels, from files, a zip or an executable |
 """

@@ -30,9 +30,11 @@ from numba.misc.appdirs import AppDirs
 
 from .. import kernels
 from ..files.whole_file import write_atomically
+from .sources import digest_of
 
-_PACKAGE = Path(__file__).resolve().parent.parent
-_KERNELS = Path(kernels.__file__).resolve().parent  # all that is compiled, in sub-packages too
+_HERE = Path(__file__).resolve()
+_PACKAGE = _HERE.parent.parent
+_HAS_FOLDER = _HERE.is_file()  # not in a zip or a frozen program, where a folder made there may not last
 
 # Compiler settings that change the machine code and that the environment can set.
 _SETTINGS = ("BOUNDSCHECK", "OPT", "LOOP_VECTORIZE", "SLP_VECTORIZE", "DEBUGINFO_DEFAULT", "ENABLE_AVX")
@@ -43,20 +45,6 @@ UNUSED_DAYS = 30  # after which an entry is removed
 _warned = threading.Event()
 
 
-def _digest_sources() -> str | None:
-    """Digest of all sources that end up in compiled kernels, as they are now; None if they cannot be read."""
-    digest = hashlib.sha256()
-    try:
-        files = sorted(_KERNELS.rglob("*.py"))
-        for file in files:
-            digest.update(str(file.relative_to(_KERNELS)).encode() + b"\0" + file.read_bytes() + b"\0")
-    except OSError:
-        return None
-    if not files:  # an install of compiled modules alone
-        return None
-    return digest.hexdigest()
-
-
 def _working_folder() -> Path:
     try:
         return Path.cwd()
@@ -65,7 +53,7 @@ def _working_folder() -> Path:
 
 
 # Both as of now: later the files may be those of an upgrade, and the working folder another one.
-_SOURCES_DIGEST = _digest_sources()
+_SOURCES_DIGEST = digest_of(kernels)  # all that is compiled
 _START = _working_folder()
 
 
@@ -94,7 +82,7 @@ def _folders() -> list[Path]:
         places = [_START / numba.config.CACHE_DIR / "spiralnn"]
     else:
         users = Path(AppDirs(appname="spiralnn", appauthor=False).user_cache_dir)
-        places = [_PACKAGE / "__pycache__" / "kernels", users]
+        places = [_PACKAGE / "__pycache__" / "kernels", users] if _HAS_FOLDER else [users]
     return [place for place in places if place.is_absolute()]  # never what happens to lie in the working folder
 
 
@@ -213,8 +201,16 @@ def _is_trusted(status: os.stat_result) -> bool:
         return False
     if not hasattr(os, "geteuid"):  # Windows: folders of a user are closed to others
         return True
-    owners = (0, os.geteuid(), os.stat(__file__).st_uid)
+    owners = (0, os.geteuid(), _owner_of_package())
     return status.st_uid in owners and not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+
+
+def _owner_of_package() -> int:
+    """Owner of this file, or of the zip or folder that holds it where it is none by itself."""
+    for place in (_HERE, *_HERE.parents):
+        with suppress(OSError):
+            return os.stat(place).st_uid
+    return 0
 
 
 @cache

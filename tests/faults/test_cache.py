@@ -4,9 +4,9 @@ What a cache folder may look like is tried with real fits: in processes of their
 else in children that a process forks before it has compiled anything (cache_job.py).
 """
 
-import compileall
 import ctypes
 import hashlib
+import importlib.machinery
 import json
 import os
 import pickle
@@ -25,7 +25,8 @@ import pytest
 from places import ROOT
 
 import spiralnn
-from spiralnn.engine import cache, curvature, evaluation, fused, passes, statistics
+from spiralnn import kernels as kernels_package
+from spiralnn.engine import cache, curvature, evaluation, fused, passes, sources, statistics
 from spiralnn.files import whole_file
 from spiralnn.kernels import loop
 from spiralnn.kernels.models import Model
@@ -36,6 +37,7 @@ DAY = 24 * 3600
 
 pytestmark = pytest.mark.skipif(numba.config.DISABLE_JIT, reason="nothing is compiled")
 JOB = Path(__file__).resolve().with_name("cache_job.py")
+KERNELS = Path(kernels_package.__file__).resolve().parent
 forks = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 as_root = pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root may give files away")
 
@@ -307,18 +309,10 @@ def closed(warm, tmp_path_factory):
     no_home = {"HOME": str(top / "file" / "home"), "XDG_CACHE_HOME": "", "PYTHONDONTWRITEBYTECODE": "1"}
 
     tree = copy_of_the_tree(top / "tree")
-    compiled = top / "compiled"
-    shutil.copytree(tree / "spiralnn", compiled / "spiralnn")
-    shutil.copytree(tree / "kernels", compiled / "spiralnn" / "kernels")
-    assert compileall.compile_dir(compiled, quiet=1, legacy=True)
-    for source in compiled.rglob("*.py"):
-        source.unlink()
-
     (tree / "spiralnn" / "__pycache__").write_text("in the way")
     processes = {
         "no folder": start(top / "file" / "cache"),
         "no home": start(None, root=tree, env=no_home),
-        "no sources": start(top / "of no sources", root=compiled),
     }
     if permission_bits_bind(top):
         install, prewarmed = copy_of_the_tree(top / "install"), top / "prewarmed"
@@ -337,7 +331,7 @@ def closed(warm, tmp_path_factory):
     for path in (top, *top.rglob("*")):  # so that it can be removed
         if path.is_dir():
             path.chmod(0o755)
-    assert entries(top / "disk") == entries(top / "of no sources") == {}
+    assert entries(top / "disk") == {}
     assert entries(top)["file"] == b"in the way"
     if "read-only install" in processes:
         assert entries(top / "prewarmed") == entries(warm[0])
@@ -350,7 +344,6 @@ def closed(warm, tmp_path_factory):
     [
         ("no folder", 1, True),
         ("no home", 1, True),
-        ("no sources", 1, True),
         ("read-only install", 2, True),  # two kernels, and neither can be kept
         ("read-only cache", 0, False),
         ("read-only cache of other kernels", 1, True),
@@ -453,27 +446,49 @@ def test_a_relative_folder_is_the_one_at_the_start(copied, tmp_path):
 # ------------------------------------------------------------------------------- what the names depend on
 
 
-def digest_of(monkeypatch, folder):
-    monkeypatch.setattr(cache, "_KERNELS", folder / "kernels")
-    return cache._digest_sources()
+def digest_of(folder):
+    """Of a package of the kernels' name there."""
+    finder = importlib.machinery.PathFinder
+    finder.invalidate_caches()
+    package = types.ModuleType("spiralnn.kernels")
+    package.__spec__ = finder.find_spec("spiralnn.kernels", [str(folder)])
+    return sources.digest_of(package)
 
 
-def test_every_byte_of_every_source_counts(tmp_path, monkeypatch):
-    shutil.copytree(cache._KERNELS, tmp_path / "kernels", ignore=shutil.ignore_patterns("__pycache__"))
-    seen = {digest_of(monkeypatch, tmp_path)}
+def test_every_byte_of_every_source_counts(tmp_path):
+    shutil.copytree(KERNELS, tmp_path / "kernels", ignore=shutil.ignore_patterns("__pycache__"))
+    seen = {digest_of(tmp_path)}
     assert seen == {cache._SOURCES_DIGEST}
-    sources = sorted((tmp_path / "kernels").rglob("*.py"))
-    assert any(path.parent.name == "vectors" for path in sources)  # folders in the folder, too
-    for i, path in enumerate(sources):
+    files = sorted((tmp_path / "kernels").rglob("*.py"))
+    assert any(path.parent.name == "vectors" for path in files)  # folders in the folder, too
+    for i, path in enumerate(files):
         path.write_bytes(path.read_bytes() + b"#")
-        seen.add(digest_of(monkeypatch, tmp_path))
+        seen.add(digest_of(tmp_path))
         assert len(seen) == i + 2, path.name
     path.unlink()
-    seen.add(digest_of(monkeypatch, tmp_path))  # a file that is missing, too
-    assert len(seen) == len(sources) + 2
-    sources[0].unlink()
-    sources[0].mkdir()  # what cannot be read
-    assert digest_of(monkeypatch, tmp_path) is None  # and nothing is kept
+    seen.add(digest_of(tmp_path))  # a file that is missing, too
+    assert len(seen) == len(files) + 2
+    files[1].unlink()
+    files[1].mkdir()  # what cannot be read
+    assert digest_of(tmp_path) is None  # and nothing is kept
+
+
+def essence(body):
+    return repr(sources._essence(compile(body, "file", "exec")))
+
+
+def test_code_that_has_no_file_counts_by_what_it_does():
+    bodies = [
+        "x = 1", "x = 2", "x = 1.0", "y = 1", "x = y", "x = 1 + y", "x = 1 - y", "x = -0.0", "x = 0.0",
+        "x = y in {1, 2}", "x = y in {1, 3}",
+        "def f(a): return a", "def f(b): return b", "def f(*, a): return a", "def f(a, /): return a",
+        "def f(*a): return a", "def f(a): return 'a'", "def f(a): return b'a'",
+    ]  # fmt: skip
+    assert len({essence(body) for body in bodies}) == len(bodies)
+    for body in bodies:
+        assert essence("# elsewhere\n\n" + body) == essence(body)
+    # in an order that does not depend on the process
+    assert "['a', 'b', 'c', 'd']" in essence("x = y in {'c', 'a', 'd', 'b'}")
 
 
 def modules_of(function, seen):
@@ -519,7 +534,7 @@ def test_all_that_is_compiled_is_among_the_sources():
     assert passes._loops and {update for _, update, _ in passes._loops} >= {"gradient_descent", "adam", "lbfgs"}
     assert loop.Memory in seen and any(path.endswith("tile.py") for path in seen.values())
     for item, file in seen.items():
-        assert Path(file).resolve().is_relative_to(cache._KERNELS), item
+        assert Path(file).resolve().is_relative_to(KERNELS), item
 
 
 def test_functions_signatures_versions_and_compiler_settings_count(monkeypatch):
