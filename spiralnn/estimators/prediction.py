@@ -77,7 +77,7 @@ class Predictor(Settings):
         # with NumPy, who was asked for it, or has a closer look at numbers that may have overflowed on the way
         for start in range(0, len(matrix), PREDICT_ROWS):
             rows = slice(start, start + PREDICT_ROWS)
-            with np.errstate(over="ignore", invalid="ignore"):
+            with np.errstate(over="ignore", under="ignore", invalid="ignore"):
                 finite = model.reference.finite_scores(matrix[rows], *params, scores[rows])
             if not finite.all():
                 raise FloatingPointError(
@@ -134,13 +134,13 @@ class Predictor(Settings):
 
     def _probabilities(self, matrix: np.ndarray, params: list[np.ndarray], are_logs: bool) -> np.ndarray:
         scores = self._scores(matrix, params)
-        with np.errstate(over="ignore"):  # what is too small for a number is -infinity, the logarithm of 0
-            if self.backend == "fused":
-                fused.probabilities(scores, are_logs=are_logs, n_threads=thread_count(self.n_threads))
-                return scores
+        if self.backend == "fused":
+            fused.probabilities(scores, are_logs=are_logs, n_threads=thread_count(self.n_threads))
+            return scores
+        with np.errstate(over="ignore", under="ignore"):  # what is too small is -infinity, the logarithm of 0
             scores -= scores.max(axis=1, keepdims=True)
-        scores -= np.log(np.exp(scores).sum(axis=1, keepdims=True))
-        return scores if are_logs else np.exp(scores)
+            scores -= np.log(np.exp(scores).sum(axis=1, keepdims=True))
+            return scores if are_logs else np.exp(scores)
 
     def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:
         """Share of rows, or of the rows' weights (N,), whose class is predicted right.

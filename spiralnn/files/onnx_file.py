@@ -93,6 +93,7 @@ def _integer(value: Any) -> int:
         kinds = "str, integers, bools and whole floats"
         raise TypeError(f"classes holds a {type(value).__name__} object: an ONNX file keeps {kinds}")
     value = value.item() if isinstance(value, np.generic) else value  # compared with integers exactly
-    if not -(2**63) <= value < 2**63 or value != int(value):
+    # floats as bounds, for NumPy 1 compares no long double with so large an integer
+    if not -(2.0**63) <= value < 2.0**63 or value != int(value):
         raise TypeError(f"classes holds {value!r}: an ONNX file keeps numbers that are int64, and str")
     return int(value)

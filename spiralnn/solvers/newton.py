@@ -163,7 +163,7 @@ class Newton(Run):
     def _evaluate(self) -> None:
         """A pass, and what follows from it."""
         at = self._at
-        with np.errstate(over="ignore", invalid="ignore"):
+        with np.errstate(over="ignore", under="ignore", invalid="ignore"):
             trial = self._rounded(at.point + at.step * at.direction)
             gradient, hessian = np.empty_like(at.gradient), np.zeros_like(at.hessian)
             measure = self._curvature or self._reference

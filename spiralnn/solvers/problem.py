@@ -53,7 +53,8 @@ class Problem(NamedTuple):
         """By the case study's NumPy, over all rows."""
         X, y = self.in_memory()
         gradients = tuple(np.empty_like(p) for p in params)
-        loss = self.model.reference.loss_gradients(X, y, *params, self.reg, *gradients, self.sample_weight)
+        with np.errstate(under="ignore"):  # probabilities of next to nothing
+            loss = self.model.reference.loss_gradients(X, y, *params, self.reg, *gradients, self.sample_weight)
         return loss, gradients
 
 

@@ -270,7 +270,7 @@ class Stochastic(Run):
             weights = None if problem.sample_weight is None else problem.sample_weight[rows]
             total = float(len(rows)) if weights is None else float(weights.sum(dtype=np.float64))
             share = total / (len(rows) * self._total / len(self._rows))
-            with np.errstate(over="ignore", invalid="ignore"):
+            with np.errstate(over="ignore", under="ignore", invalid="ignore"):
                 loss = 0.0
                 if total > 0.0:
                     X, y = problem.in_memory()
@@ -282,7 +282,7 @@ class Stochastic(Run):
                 memory.status[1] = DIVERGED
                 return
             theta, state, strength = memory.theta[0], memory.state[0, :-P], memory.state[0, -P:]
-            with np.errstate(over="ignore", invalid="ignore"):
+            with np.errstate(over="ignore", under="ignore", invalid="ignore"):
                 self._rule.reference(theta, gradient + strength * theta, state, memory.settings[0, STEP_SIZE:])
             memory.status[0] = step + 1
             _close_update(step, memory.numbers, memory.settings)

@@ -34,7 +34,7 @@ class _Block:
     def judge(self, X: np.ndarray, y: np.ndarray, params: Sequence[np.ndarray]) -> np.ndarray:
         """(sum of losses, rows that are predicted right), float64."""
         block = self._scores[: len(X)]
-        with np.errstate(over="ignore", invalid="ignore"):
+        with np.errstate(over="ignore", under="ignore", invalid="ignore"):
             if self._is_reference:
                 self._model.reference.finite_scores(X, *params, block)
             else:
