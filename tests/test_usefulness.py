@@ -92,8 +92,6 @@ def test_useful_models_are_not(solver, spiral):
 
 def test_many_rows_of_one_class_before_those_of_others(monkeypatch):
     # the sample and the first pieces are of one class alone
-    monkeypatch.setattr("spiralnn.solvers.validation.FEWEST_ROWS", 8)
-    monkeypatch.setattr("spiralnn.solvers.validation.BLOCK_BYTES", 1)
     monkeypatch.setattr("spiralnn.engine.folding.PIECE_BYTES", 256)
     X = np.concatenate([np.zeros(900), np.ones(100)])[:, np.newaxis]
     y = (np.arange(1000) >= 900).astype(int)

@@ -95,10 +95,11 @@ class _Surveyor:
 
 
 class ClassTotals(NamedTuple):
-    """Work: the weight of each class, as `checks.weights.class_totals` has it."""
+    """Work: the weight of each class, as `checks.weights.class_totals` has it, but for leaf_rows."""
 
     N: int
     coding: Coding
+    leaf_rows: int = TOTAL_ROWS
 
     @property
     def targets_only(self) -> bool:
@@ -107,7 +108,7 @@ class ClassTotals(NamedTuple):
 
     @property
     def plan(self) -> Plan:
-        return Plan(TOTAL_ROWS, TOTAL_ROWS, -(-self.N // TOTAL_ROWS))
+        return Plan(self.leaf_rows, self.leaf_rows, -(-self.N // self.leaf_rows))
 
     def flops(self, N: int) -> float:
         return 20.0 * N

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from llvmlite import binding
 
-FITS = Path(__file__).with_name("fits.py")
+FITS = Path(__file__).with_name("many_fits.py")
 OWN = "this processor"
 
 _AVX2 = {"avx2", "bmi", "bmi2", "f16c", "fma", "lzcnt", "movbe"}
@@ -41,7 +41,7 @@ def runnable(features: dict[str, bool]) -> list[str]:
 
 
 def run(target: str, *arguments: str) -> bool:
-    """Whether fits.py, compiled for a target, ends well; what it prints is printed if it does not."""
+    """Whether many_fits.py, compiled for a target, ends well; what it prints is printed if it does not."""
     environment = {"NUMBA_OPT": "1", **os.environ}
     if target != OWN:  # with the second unset, Numba would compile for the features of this one
         environment |= {"NUMBA_CPU_NAME": target, "NUMBA_CPU_FEATURES": ""}

@@ -7,7 +7,7 @@ import warnings
 
 import numpy as np
 import pytest
-from fits import DIGESTS, FITS, NAMES, digest, fitted, known
+from many_fits import DIGESTS, FITS, NAMES, digest, fitted, known
 from places import ROOT
 from problems import JIT
 
@@ -78,7 +78,7 @@ def test_a_fit_without_fused_multiply_add_says_so_once(solver, monkeypatch, noth
     monkeypatch.setattr(backend, "has_fma", lambda: False)
     first = told(lambda: fitted(SOLVERS[solver]))
     assert len(first) == 1 and str(first[0].message).startswith(rounding.NO_FMA)
-    assert first[0].filename.endswith("fits.py"), "it is told of the line that called fit"
+    assert first[0].filename.endswith("many_fits.py"), "it is told of the line that called fit"
     assert not told(lambda: fitted(SOLVERS[solver]))
 
 

@@ -1,11 +1,11 @@
 """Fits whose bits are the same on every processor with a fused multiply-add: their digests stand in digests.json.
 
-    python tests/processors/fits.py                     compare all with digests.json
-    python tests/processors/fits.py --only lbfgs        those whose name holds the word
-    python tests/processors/fits.py --part 0/2          the first, third, ... of them
-    python tests/processors/fits.py --write             make digests.json anew
-    python tests/processors/fits.py --stop FOLDER       stop some half way, each with a checkpoint in the folder
-    python tests/processors/fits.py --go-on FOLDER      go on from such checkpoints, which may be another processor's
+    python tests/processors/many_fits.py                     compare all with digests.json
+    python tests/processors/many_fits.py --only lbfgs        those whose name holds the word
+    python tests/processors/many_fits.py --part 0/2          the first, third, ... of them
+    python tests/processors/many_fits.py --write             make digests.json anew
+    python tests/processors/many_fits.py --stop FOLDER       stop some half way, each with a checkpoint in the folder
+    python tests/processors/many_fits.py --go-on FOLDER      go on from such checkpoints, perhaps another processor's
 
 The processor is the one that Numba compiles for: NUMBA_CPU_NAME=haswell NUMBA_CPU_FEATURES= for another than this one.
 
