@@ -112,10 +112,11 @@ class Functions(NamedTuple):
 
     loss_gradients: Any
     finite_scores: Any
+    scores: Any
 
 
-LINEAR = Functions(linear_loss_gradients, linear_finite_scores)
-TWO_LAYER = Functions(two_layer_loss_gradients, two_layer_finite_scores)
+LINEAR = Functions(linear_loss_gradients, linear_finite_scores, linear_scores)
+TWO_LAYER = Functions(two_layer_loss_gradients, two_layer_finite_scores, two_layer_scores)
 
 # The three pieces that a step is composed of. A row of sums is float64: gradients of W, b, W2, b2 one after the other,
 # then the loss and the weight, none of them divided.

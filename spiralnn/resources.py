@@ -43,11 +43,15 @@ def available_cpus() -> int:
 
 def idle_cpus() -> int | None:
     """CPUs of this machine on which nothing runs or wants to at this moment; None where the system does not say."""
-    try:
-        running = int(LOAD.read_text().split()[3].partition("/")[0])
+    try:  # asked in the middle of fits of milliseconds: a third of the time that `read_text` takes
+        file = os.open(LOAD, os.O_RDONLY)
+        try:
+            fields = os.read(file, 128).split()
+        finally:
+            os.close(file)
+        return max(0, (os.cpu_count() or 1) - int(fields[3].partition(b"/")[0]))
     except (OSError, ValueError, IndexError):
         return None
-    return max(0, (os.cpu_count() or 1) - running)
 
 
 def available_memory() -> int:

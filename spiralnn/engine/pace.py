@@ -22,7 +22,8 @@ TRIAL_STEPS, TRIAL_SECONDS = 8, 2e-3  # of a trial at most, but one step
 # before the last. Where all threads are HOPELESS times as slow the machine is busy, and the last comes at once: a step
 # may then take as long as the system lets others run, 10 to 30 ms.
 FIRST_STRETCH, LAST_STRETCH = 2e-3, 1.0
-HOPELESS = 4.0
+# Where no CPU is idle the next look is at least so far off: who comes back to Python among many waits for the GIL.
+HOPELESS, BUSY_STRETCH = 4.0, 32e-3
 
 
 def threads_for(flops: float, n_parts: int, n_threads: int | None, steps: int = 1) -> int:
@@ -50,10 +51,12 @@ class Pace:
         self.taken: dict[int, int] = {}  # steps, by the number of threads
         self.is_short = most > 1 and self.flops < SHORT_FLOPS
         self._chosen = 1 if self.is_short else most
-        self._trial = self.is_short  # whether the next steps are one
+        self._trial = False  # whether the next steps are one
         self._warm = True  # whether the helpers have done a step since they were called
         self._steps, self._spent = 0, 0.0  # of the trial so far
         self._stretch = self._left = FIRST_STRETCH
+        if self.is_short:
+            self._begin_trial()
 
     def expected(self, n_threads: int) -> float:
         """Seconds a step, as measured, with another number of threads if need be, or by a guess."""
@@ -103,9 +106,10 @@ class Pace:
 
     def _begin_trial(self) -> None:
         n = self._on_trial()
-        idle = self._idle() if n > 1 else None
-        if idle is not None and idle < n - 1:
-            self._go_on(2 * self._stretch)
+        most = n if self.seconds else self.most  # the first trial is of one thread, for a second to be compared with
+        idle = self._idle() if most > 1 else None
+        if idle is not None and idle < most - 1:
+            self._go_on(max(4 * self._stretch, BUSY_STRETCH))
             return
         self._trial, self._steps, self._spent = True, 0, 0.0
         self._warm = n == 1
@@ -114,4 +118,4 @@ class Pace:
         """As chosen, for so many seconds; trials of steps that take their time must be few, too."""
         self._trial = False
         self._stretch = min(stretch, LAST_STRETCH)
-        self._left = max(self._stretch, 2 * TRIAL_STEPS * self.seconds[self._chosen])
+        self._left = max(self._stretch, 2 * TRIAL_STEPS * self.expected(self._chosen))

@@ -15,7 +15,8 @@ from ..kernels.tree import Node
 from ..rows.rows import Rows
 from .material import Material
 
-SAMPLE = 256  # rows of a piece that are looked at first: NumPy is soon done with them, and they mostly settle it
+SAMPLE = 32  # rows that are looked at first: NumPy is soon done with them, and they mostly settle it
+BLOCK = 1 << 12  # rows at a time where all are left to NumPy
 
 
 class UselessModelWarning(UserWarning):
@@ -39,6 +40,8 @@ def constant_loss(material: Material) -> float:
 def only_answer(material: Material, params: Sequence[np.ndarray], backend: str) -> int | None:
     """The place of the class that is predicted for every row; None where there are several."""
     (N, D), itemsize = material.X.shape, material.dtype.itemsize
+    if isinstance(material.X, np.ndarray) and len(_answers(material.X[:: N // SAMPLE + 1], params)) > 1:
+        return None
     found = material.collector.total(Answers(N, D, itemsize, backend == "reference"), tuple(params))
     return next(iter(found)) if len(found) == 1 else None
 
@@ -85,7 +88,7 @@ class _AnswerFinder(LooseAdder):
         if len(self._found) > 1:
             return
         X = self._rows.features(start, stop, self._buffers)
-        answers = self._by_numpy(X[:: len(X) // SAMPLE + 1])
+        answers = _answers(X[:: len(X) // SAMPLE + 1], self._params)
         if len(answers | self._found) == 1:
             answers |= self._of_all(X)
         self._found |= answers
@@ -95,12 +98,14 @@ class _AnswerFinder(LooseAdder):
         best = self._best[: len(X)]
         if not self._is_reference and fused.predict(X, self._params, best, n_threads=1):
             return set(np.unique(best).tolist())
-        blocks = (X[start : start + SAMPLE] for start in range(0, len(X), SAMPLE))
-        return set().union(*(self._by_numpy(block) for block in blocks))
+        blocks = (X[start : start + BLOCK] for start in range(0, len(X), BLOCK))
+        return set().union(*(_answers(block, self._params) for block in blocks))
 
-    def _by_numpy(self, X: np.ndarray) -> set[int]:
-        model = Model.of(self._params)
-        scores = np.empty((len(X), model.K), X.dtype)
-        with np.errstate(all="ignore"):
-            model.reference.finite_scores(X, *self._params, scores)
-        return set(np.unique(scores.argmax(axis=1)).tolist())
+
+def _answers(X: np.ndarray, params: Sequence[np.ndarray]) -> set[int]:
+    """Places of the classes that NumPy predicts for some rows."""
+    model = Model.of(params)
+    scores = np.empty((len(X), model.K), X.dtype)
+    with np.errstate(all="ignore"):
+        model.reference.scores(X, *params, scores)
+    return set(scores.argmax(axis=1).tolist())
