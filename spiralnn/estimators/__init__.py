@@ -8,6 +8,7 @@
 | prediction.py | what a fitted classifier says of rows |
 | training.py | fit and partial_fit |
 | following.py | who follows a fit: the model itself, the callback |
+| ending.py, usefulness.py | what is said of a fit that is over; whether its model is of any use |
 | transformation.py | the hidden layer as features |
 | classifiers.py | `SoftmaxClassifier`, `TwoLayerNet`, and `load` |
 """

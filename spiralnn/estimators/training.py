@@ -113,6 +113,14 @@ class Trainer(Predictor):
             attributes then hold the last finite parameters with a finite loss.
         KeyboardInterrupt
             Ctrl-C came before the first step was done, or within a second after it ended another fit.
+
+        Warns
+        -----
+        UselessModelWarning
+            The run has ended by itself, with a loss no better than that of the best constant answer (the entropy of the
+            classes) or with one class predicted for every row. The model is complete.
+        OtherBitsWarning
+            Once in a process: the processor has no fused multiply-add, and the last bits are its own.
         """
         settings = self._checked_settings()
         path, every = checked_place(checkpoint, checkpoint_every, resume)
