@@ -135,6 +135,7 @@ def test_the_model_is_complete_where_the_warning_is_an_error():
     assert model.converged_ and model.score(X, y) == 0.98
 
 
+@pytest.mark.filterwarnings("always::spiralnn.UselessModelWarning")
 def test_the_command_tells_it_in_one_line(tmp_path, capsys):
     from spiralnn.cli import main
 

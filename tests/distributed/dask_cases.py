@@ -11,6 +11,7 @@ from spiralnn import SoftmaxClassifier, TwoLayerNet
 from spiralnn.engine.folding import LooseAdder
 from spiralnn.engine.plan import Plan
 
+dask = pytest.importorskip("dask")
 da = pytest.importorskip("dask.array")
 distributed = pytest.importorskip("distributed")
 
@@ -21,7 +22,10 @@ MODELS = {"linear": (SoftmaxClassifier, {}), "two layers": (TwoLayerNet, {"hidde
 
 @pytest.fixture(scope="module")
 def cluster():
+    # a killed worker is begun again; where that takes longer on a busy machine, the cluster goes on without it
+    patience = {"distributed.deploy.lost-worker-timeout": "10 minutes"}
     with (
+        dask.config.set(patience),
         distributed.LocalCluster(
             n_workers=2, threads_per_worker=1, processes=True, dashboard_address=":0", silence_logs=50
         ) as cluster,
