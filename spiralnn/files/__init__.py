@@ -5,7 +5,7 @@
 | whole_file.py | writing: temporary file, fsync, rename |
 | array_file.py | named arrays under a JSON header with a digest, which model files and checkpoints are |
 | model_file.py | a fitted estimator |
-| objects.py | arrays of Python objects in it: labels that are bytes, dates, decimals |
+| objects.py | arrays of Python objects in it: labels that are bytes, dates, decimals, intervals |
 | onnx_file.py | the same as a graph for other runtimes |
 | results.py | measurements, of the benchmark and of `spiralnn scale` |
 """

@@ -9,7 +9,6 @@ import tracemalloc
 import zipfile
 
 import numpy as np
-import pandas as pd
 import pytest
 from classifiers import descents, over
 
@@ -150,16 +149,6 @@ def test_the_file_holds_no_pickle(case, tmp_path):
             assert arrays[name].dtype.kind != "O"  # an object array would raise here already
         header = json.loads(str(arrays["header"]))
     assert (header["format"], header["version"]) == ("spiralnn-model", 2)
-
-
-def test_other_objects_as_classes_cannot_be_kept(tmp_path):
-    for classes, kind in (([(0,), (1,), (2,)], "tuple"), (list(map(pd.Timestamp, range(3))), "Timestamp")):
-        column = np.empty(3, object)
-        column[:] = classes
-        model = linear().fit(X, column[Y])
-        with pytest.raises(TypeError, match=f"classes holds a {kind} object"):
-            model.save(tmp_path / "model.npz")
-    assert os.listdir(tmp_path) == []
 
 
 def test_what_would_need_a_pickle_cannot_be_kept(tmp_path):
