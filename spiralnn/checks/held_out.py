@@ -4,13 +4,15 @@ from typing import Any
 
 import numpy as np
 
+from .labels import class_counts
+
 
 def held_out_counts(labels: np.ndarray, K: int, fraction: float) -> np.ndarray:
     """(K,): the rows of each class to hold out of labels (N,) in [0, K).
 
     ValueError where a class would have none to be judged by, or none to learn from.
     """
-    rows = np.bincount(labels, minlength=K)
+    rows = class_counts(labels, K)
     counts = np.floor(rows * fraction + 0.5).astype(np.int64)
     for what, found in (("held out", counts), ("left to train on", rows - counts)):
         if (found[rows > 0] < 1).any():

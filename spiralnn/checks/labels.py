@@ -176,6 +176,11 @@ def _above(labels: np.ndarray, low: int) -> np.ndarray:
     return labels.astype(np.intp) - low
 
 
+def class_counts(places: np.ndarray, K: int, weights: np.ndarray | None = None) -> np.ndarray:
+    """(K,): how many rows each class has, or the sum of their weights."""
+    return np.bincount(places.astype(np.intp, copy=False), weights, K)  # as uint64 NumPy takes them from version 2 on
+
+
 def places_among(name: str, labels: np.ndarray, known: np.ndarray, first_row: int = 0) -> np.ndarray:
     """The place of each label among the sorted classes `known`; len(known) for those that are not there.
 

@@ -9,6 +9,7 @@ import numpy as np
 from ..kernels.tree import Forest, Node, add_rows_of_sums
 from .arrays import check_finite, writable_view
 from .kinds import keys
+from .labels import class_counts
 from .scalars import finite_number
 from .values import as_array, real_numbers
 
@@ -52,13 +53,13 @@ def scaled_weights(weights: np.ndarray, exponent: int, dtype: Any) -> np.ndarray
 
 def class_totals(labels: np.ndarray, weights: np.ndarray | None, K: int) -> np.ndarray:
     """(K,) float64: the weight of each class, its rows without weights, added up in leaves of TOTAL_ROWS rows."""
-    if weights is None:  # in parts: NumPy makes eight bytes of each label
-        parts = (labels[start : start + TOTAL_ROWS] for start in range(0, len(labels), TOTAL_ROWS))
-        return sum((np.bincount(part, minlength=K) for part in parts), np.zeros(K, np.int64)).astype(np.float64)
+    # in parts: each label takes eight bytes to count
+    parts = (slice(start, start + TOTAL_ROWS) for start in range(0, len(labels), TOTAL_ROWS))
+    if weights is None:
+        return sum((class_counts(labels[rows], K) for rows in parts), np.zeros(K, np.int64)).astype(np.float64)
     forest = Forest(add_rows_of_sums)
-    for leaf, start in enumerate(range(0, len(labels), TOTAL_ROWS)):
-        rows = slice(start, start + TOTAL_ROWS)
-        forest.add(Node(0, leaf), np.bincount(labels[rows], weights[rows], K))
+    for leaf, rows in enumerate(parts):
+        forest.add(Node(0, leaf), class_counts(labels[rows], K, weights[rows]))
     return forest.total()
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from .. import tables
 from ..checks.arrays import check_finite
-from ..checks.labels import class_labels, label_column
+from ..checks.labels import class_counts, class_labels, label_column
 from ..checks.weights import sample_weights
 from .console import CommandError, checked, table_options
 
@@ -117,7 +117,7 @@ def _draw(args: argparse.Namespace, train: Data, classes: np.ndarray, codes: np.
         raise CommandError(f"--test-fraction {args.test_fraction:g} of {N} rows is {n_test}, expected 1 to {N - 1}")
     held_out = np.zeros(N, bool)
     held_out[np.random.default_rng(args.seed).permutation(N)[:n_test]] = True
-    left = np.bincount(codes[~held_out], minlength=len(classes))
+    left = class_counts(codes[~held_out], len(classes))
     if not left.all():
         raise CommandError(
             f"{train.source}: --test-fraction {args.test_fraction:g} with --seed {args.seed} leaves no row of class "

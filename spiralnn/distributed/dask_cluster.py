@@ -1,5 +1,6 @@
 """A client of Dask as those see it who need its workers: what they ask for comes, or one error says who failed."""
 
+import asyncio
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
@@ -130,7 +131,7 @@ class Cluster:
             try:
                 distributed.wait(futures, timeout=LOOK_SECONDS)
                 break
-            except TimeoutError:
+            except asyncio.TimeoutError:  # which Python 3.10 has beside the built-in one
                 keys = [future.key for future in futures]
                 is_at_work = self._asked(self._client.run_on_scheduler, _is_at_work, keys)
                 idle = None if is_at_work else self._idle(what, idle)

@@ -4,7 +4,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..checks.labels import check_two, distinct_labels
+from ..checks.labels import check_two, class_counts, distinct_labels
 from ..checks.weights import TOTAL_ROWS, WEIGHTLESS, class_factors, exponent_for
 from ..kernels.models import Model
 from ..kernels.tree import Node, add_rows_of_sums
@@ -80,7 +80,7 @@ class _Surveyor:
             classes, places = distinct_labels("y", labels, start)
         except (ValueError, TypeError) as error:
             raise RowError(f"{error} (from {rows.y.place(start)} on)", start) from None
-        counts = np.bincount(places, minlength=len(classes))
+        counts = class_counts(places, len(classes))
         largest = np.ones(len(classes))
         if weights is not None:
             largest[:] = 0.0
@@ -135,7 +135,7 @@ class _ClassAdder(LeafByLeaf):
     def take(self, piece: Any, first: int, last: int) -> None:
         codes, weights = piece
         own = None if weights is None else weights[first:last]
-        self._totals = np.bincount(codes[first:last], own, self._K).astype(np.float64)
+        self._totals = class_counts(codes[first:last], self._K, own).astype(np.float64)
 
     def close(self) -> np.ndarray:
         return self._totals

@@ -16,6 +16,7 @@ from spiralnn.checks.kinds import label_array
 X = np.random.default_rng(0).standard_normal((40, 2))
 K = (X[:, 0] > 0).astype(int)
 DAYS = [datetime.date(2020, 1, 1), datetime.date(2021, 6, 1)]
+NUMPY_2 = np.lib.NumpyVersion(np.__version__) >= "2.0.0"  # which has strings of any length
 TIMES = [datetime.datetime(2020, 1, 1), datetime.datetime(2021, 6, 1)]
 
 
@@ -54,7 +55,7 @@ SAME = {
         of(datetime.timedelta(seconds=1), datetime.timedelta(seconds=2)),
     ],
 }  # fmt: skip
-if hasattr(np.dtypes, "StringDType"):
+if NUMPY_2:
     SAME["strings"].append(np.array(of("no", "yes"), np.dtypes.StringDType()))
 
 
@@ -101,7 +102,7 @@ REFUSED = {
     "records": (np.array([(k,) for k in K.tolist()], [("y", "i4")]), TypeError, "y has dtype .* expected class labels"),
     "raw bytes": (K.astype("u1").view("V1"), TypeError, "y has dtype .V1, expected class labels"),
 }
-if hasattr(np.dtypes, "StringDType"):
+if NUMPY_2:
     missing = np.array(at(5, None, of("a", "b")), np.dtypes.StringDType(na_object=None))
     REFUSED["null of strings of any length"] = (missing, ValueError, r"y holds None at \[5\]")
 

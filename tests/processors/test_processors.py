@@ -98,7 +98,7 @@ def test_neither_does_the_reference(monkeypatch, nothing_told):
 @pytest.mark.skipif(backend.MACHINE != "x86_64", reason="these processors are of x86-64")
 @pytest.mark.parametrize(
     ("target", "is_fused"),
-    [("x86-64", False), ("ivybridge", False), ("haswell", True), ("bdver1", True), ("znver4", True)],
+    [("x86-64", False), ("ivybridge", False), ("haswell", True), ("bdver1", True), ("icelake-server", True)],
 )
 def test_whether_a_processor_has_fused_multiply_add_is_asked_of_the_compiler(target, is_fused):
     code = "from spiralnn.kernels.vectors import fma_is_fused; print(fma_is_fused())"

@@ -185,6 +185,13 @@ def test_held_out_rows_are_of_all_classes_and_a_share_of_each():
     assert (rows != draw_held_out(labels, counts, np.random.RandomState(1))).any()
 
 
+@pytest.mark.parametrize("dtype", ["u8", "i1", ">u2"])
+def test_rows_of_each_class_are_counted_whatever_the_integers(dtype):
+    for settings in ({"early_stopping": True}, {"class_weight": "balanced"}, {"class_weight": {0: 2.0}}):
+        models = [TwoLayerNet(hidden_size=4, max_iter=3, random_state=0, **settings) for _ in range(2)]
+        assert digest(models[0].fit(X, Y.astype(dtype))) == digest(models[1].fit(X, Y.astype("i8")))
+
+
 def test_weights_of_rows_held_out_are_left_alone_and_without_meaning():
     weights, before = WEIGHTS.copy(), WEIGHTS.copy()
     for solver in ("gd", "lbfgs", "adam", "newton-cholesky"):
