@@ -25,6 +25,7 @@ QUICK = """
 import warnings
 warnings.simplefilter("error")
 import spiralnn
+warnings.simplefilter("ignore", spiralnn.OtherBitsWarning)  # of processors without multiply-add
 from spiralnn.engine import cache
 X, y = spiralnn.make_spiral(20, random_state=0)
 model = spiralnn.SoftmaxClassifier(solver="gd", max_iter=5, random_state=0).fit(X, y)

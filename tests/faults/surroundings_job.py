@@ -123,6 +123,7 @@ def command(*arguments):
 def everything(folder, out):
     """Name and digest of all that comes of the files of a folder; what is written goes to another one."""
     warnings.simplefilter("ignore", spiralnn.UselessModelWarning)  # which models of a few steps are
+    warnings.simplefilter("ignore", spiralnn.OtherBitsWarning)  # of processors without multiply-add
     X, y = np.load(folder / "X.npy"), np.load(folder / "y.npy")
     found = {"data": bits(*spiralnn.make_spiral(40, 3, random_state=0))}
     for name, model in models():

@@ -1,5 +1,7 @@
 """L-BFGS over data: as SciPy's, and what its kernel promises, seen from outside."""
 
+import warnings
+
 import numpy as np
 import pytest
 from problems import JIT, problem
@@ -327,10 +329,18 @@ def test_a_network_that_ends_at_a_kink_is_not_converged():
     # of a few units and rows: what is left of the gradient is that of units that a row is at the edge of
     datasets = pytest.importorskip("sklearn.datasets")
     X, y = datasets.load_iris(return_X_y=True)
-    model = TwoLayerNet(solver="lbfgs", hidden_size=5, random_state=0)
-    with pytest.warns(NoDescentWarning):
-        model.fit(X, y)
-    assert not model.converged_ and model.n_iter_ < 200
+    at_a_kink = 0
+    for seed in range(8):  # which of them depends on the last bits
+        model = TwoLayerNet(solver="lbfgs", hidden_size=5, random_state=seed)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            model.fit(X, y)
+        if any(warning.category is NoDescentWarning for warning in caught):
+            assert not model.converged_ and model.n_iter_ < 200
+            at_a_kink += 1
+        else:
+            assert model.converged_ or model.n_iter_ == 200
+    assert at_a_kink
 
 
 @models
