@@ -4,8 +4,10 @@ limits that people set by convention leave of it."""
 import contextlib
 import math
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import numba
 from numba.np.ufunc import parallel
@@ -15,6 +17,17 @@ LOAD = Path("/proc/loadavg")
 # What job schedulers, pools (joblib's) and people set for every library that computes in threads. The first number is
 # that of the outermost threads.
 THREAD_LIMITS = ("OMP_NUM_THREADS", "OMP_THREAD_LIMIT")
+QUOTA_SECONDS = 1.0
+
+
+class _Quota(NamedTuple):
+    """What control groups grant, as read, and the moment until which that is taken for true."""
+
+    until: float
+    cpus: float | None
+
+
+_quota = _Quota(-math.inf, None)
 
 
 def available_threads() -> int:
@@ -35,7 +48,7 @@ def available_cpus() -> int:
         n = len(os.sched_getaffinity(0))
     except AttributeError:  # no affinity on this system
         n = os.cpu_count() or 1
-    quota = _cpu_quota()
+    quota = _recent_quota()
     if quota is not None:
         n = min(n, math.floor(quota))
     return max(1, n)
@@ -68,6 +81,16 @@ def available_memory() -> int:
         with contextlib.suppress(AttributeError, OSError, ValueError):
             amounts.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2)
     return max(0, min(amounts, default=4 << 30))
+
+
+def _recent_quota() -> float | None:
+    """The quota, read once in QUOTA_SECONDS: it takes a tenth of a fit of milliseconds, and as it opens each of its
+    files a thread lets go of the GIL, which it then waits for where many fit at once."""
+    global _quota
+    now = time.monotonic()
+    if now >= _quota.until:
+        _quota = _Quota(now + QUOTA_SECONDS, _cpu_quota())
+    return _quota.cpus
 
 
 def _cpu_quota() -> float | None:

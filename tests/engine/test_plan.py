@@ -127,9 +127,22 @@ def test_threads_follow_affinity_and_quota(monkeypatch, quota, expected):
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(8)), raising=False)
     monkeypatch.setattr(resources.numba.config, "NUMBA_NUM_THREADS", 64)
     monkeypatch.setattr(resources, "_cpu_quota", lambda: quota)
+    monkeypatch.setattr(resources, "_quota", resources._Quota(0.0, None))
     for name in resources.THREAD_LIMITS:
         monkeypatch.delenv(name, raising=False)
     assert resources.available_threads() == resources.available_cpus() == expected
+
+
+def test_a_quota_is_read_once_a_second(monkeypatch):
+    quotas, now = [2.0, 1.0], [100.0]
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(8)), raising=False)
+    monkeypatch.setattr(resources.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(resources, "_cpu_quota", lambda: quotas.pop(0))
+    monkeypatch.setattr(resources, "_quota", resources._Quota(100.0, None))
+    found = []
+    for now[0] in (100.0, 100.9, 101.1, 102.0):
+        found.append(resources.available_cpus())
+    assert found == [2, 2, 1, 1] and not quotas
 
 
 @pytest.mark.parametrize(
