@@ -68,12 +68,24 @@ def measure(quick, parts, known):
 
     measures = {"limits": machine_limits, "rows": suite, "interleaved": compare.measure, "sweep": sweep.measure}
     measures |= {"processes": processes.processes, "memory": processes.memory, "load": busy_machine.measure}
-    results = {"machine": hardware.machine(PEERS)}
+    results = {"machine": described(parts, known)}
     for part in records.PARTS:
         if part in parts:
             print(f"measuring: {part}", file=sys.stderr)
         results[part] = measures[part](quick) if part in parts else known[part]
     return results
+
+
+def described(parts, known):
+    """Where, how and when; BadResults where parts that stay were measured on another machine or with other versions."""
+    machine = hardware.machine(PEERS)
+    if set(parts) == set(records.PARTS):
+        return machine
+    then = known["machine"]
+    other = [name for name in ("cpu", "cores", "versions") if then[name] != machine[name]]
+    if other:
+        raise BadResults(f"the parts that stay were measured with other {' and '.join(other)}: measure all of them")
+    return {**machine, "command": then["command"]}  # of the parts that stay
 
 
 def machine_limits(quick):

@@ -13,6 +13,7 @@ from places import BENCH
 sys.path.append(str(BENCH))  # last: tests and bench both have a module `problems`
 import records  # noqa: E402
 import report  # noqa: E402
+import run  # noqa: E402
 
 from spiralnn.files.results import BadResults, save  # noqa: E402
 
@@ -276,6 +277,17 @@ def test_parts_that_were_not_run_leave_out_tables_and_figures(results, tmp_path)
     assert "peak memory" not in shown and "Limits" not in shown
     if report.draw(loaded, tmp_path):
         assert {file.name for file in tmp_path.glob("*.png")} == {"speed.png", "peers.png"}
+
+
+def test_parts_that_are_measured_again_are_of_the_same_machine(monkeypatch):
+    then = {"cpu": "a", "cores": 2, "versions": {"NumPy": "1"}, "command": "spiralnn bench", "date": "2020-01-01"}
+    now = {**then, "command": "spiralnn bench --parts load", "date": "2020-01-02"}
+    monkeypatch.setattr(run.hardware, "machine", lambda packages: now)
+    assert run.described(["load"], {"machine": then}) == {**then, "date": "2020-01-02"}
+    assert run.described(list(records.PARTS), {}) == now
+    for other in ({"cpu": "b"}, {"versions": {"NumPy": "2"}}):
+        with pytest.raises(BadResults, match=f"measured with other {next(iter(other))}: measure all"):
+            run.described(["load"], {"machine": {**then, **other}})
 
 
 @pytest.mark.parametrize(
